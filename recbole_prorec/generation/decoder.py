@@ -1,0 +1,86 @@
+"""The autoregressive decoder: a user state as prefix, then one code per level. Axes: P positions, R rows, L levels, K codes, D width."""
+
+import torch
+from torch import nn
+
+from recbole_prorec.nn.transformer import CausalTransformer, init_weights
+
+
+class CodeDecoder(nn.Module):
+    """p(codes | state), level by level.
+
+    The state stands where other decoders cross-attend to the history: it is all that this one sees of the user, so that a position costs
+    L tokens and not L x T.
+
+    Args:
+        n_levels: L. codebook_size: K. state_size: width of the states. width: D of the decoder.
+        transformer: n_layers, n_heads, inner_size, attention_dropout, hidden_dropout.
+    """
+
+    def __init__(self, n_levels, codebook_size, state_size, width, transformer):
+        super().__init__()
+        self.n_levels, self.codebook_size = n_levels, codebook_size
+        self.from_state = nn.Linear(state_size, width)
+        self.code_embedding = nn.Embedding((n_levels - 1) * codebook_size, width)  # token = offset(level) + code
+        self.transformer = CausalTransformer(width, max_length=n_levels, **transformer)
+        self.output = nn.Parameter(torch.empty(n_levels, codebook_size, width))
+        self.output_bias = nn.Parameter(torch.zeros(n_levels, codebook_size))
+        nn.init.normal_(self.output, std=0.02)
+        self.apply(init_weights)
+
+    def forward(self, states, codes):
+        """states [P, state_size], codes [P, L] -> hidden [P, L, D]; hidden[:, l] has seen the codes before level l."""
+        tokens = codes[:, :-1] + torch.arange(self.n_levels - 1, device=codes.device) * self.codebook_size
+        prefix = self.from_state(states).unsqueeze(1)
+        return self.transformer(torch.cat([prefix, self.code_embedding(tokens)], dim=1))
+
+    def logits(self, hidden, level):
+        """hidden [R, D] at a level -> [R, K]."""
+        return torch.addmm(self.output_bias[level], hidden, self.output[level].T)
+
+    def start(self, states):
+        """states [B, state_size] -> hidden [B, D] that the first code is drawn from, cache."""
+        return self.transformer.step(self.from_state(states))
+
+    def advance(self, cache, rows, codes, level):
+        """Row r of the result goes on from row rows[r] of the cache with codes[r] of `level` -> hidden [R, D], cache."""
+        kept = [(keys[rows], values[rows]) for keys, values in cache]
+        return self.transformer.step(self.code_embedding(codes + level * self.codebook_size), kept)
+
+
+def code_log_probs(decoder, trie, states, items):
+    """Teacher-forced log p(codes of items | states): states [P, state_size], items [P] -> [P]. Exact, whatever the beam."""
+    hidden = decoder(states, trie.codes[items])
+    total = hidden.new_zeros(len(items))
+    for level in range(trie.n_levels):
+        step = trie.log_probs(decoder.logits(hidden[:, level], level), trie.path_node[items, level], level)
+        total = total + step.gather(1, trie.path_slot[items, level, None]).squeeze(1)
+    return total
+
+
+def code_losses(decoder, trie, states, items, teacher_log_probs=None):
+    """Generation loss of every position, over its choices alone: a node with one child has nothing to learn.
+
+    Args:
+        states: [P, state_size]. items: [P] target items. teacher_log_probs: [P, n_items] log of the teacher's distribution over items,
+            or None.
+
+    Returns:
+        hard: mean over P of -log p(codes of the target), the sum of the cross-entropies of its levels (arXiv 2502.06269).
+        soft: mean over P of the levels' cross-entropies against the teacher's distribution summed below each child; 0 without teacher.
+    """
+    hidden = decoder(states, trie.codes[items])
+    hard = soft = hidden.new_zeros(())
+    by_leaf = None if teacher_log_probs is None else teacher_log_probs[:, trie.leaf_item]
+    for level, table in enumerate(trie.levels):
+        node = trie.path_node[items, level]
+        rows = (table.n_children[node] > 1).nonzero().squeeze(1)
+        if len(rows) == 0:
+            continue
+        node = node[rows]
+        log_probs = trie.log_probs(decoder.logits(hidden[rows, level], level), node, level)
+        hard = hard - log_probs.gather(1, trie.path_slot[items[rows], level, None]).sum()
+        if by_leaf is not None:
+            target = trie.child_probs(by_leaf[rows] if level else by_leaf, node, level)
+            soft = soft - (target * log_probs.masked_fill(target == 0, 0)).sum()
+    return hard / len(items), soft / len(items)

@@ -1,0 +1,54 @@
+"""What PRORec reads from RecBole's config, refused before any training where it cannot work."""
+
+from recbole_prorec.errors import InputError
+from recbole_prorec.tokenizer.residual_kmeans import fitting_codebook_size
+
+CHOICES = {"ranking": ("generative", "fused"), "fusion_scope": ("beam", "all"), "alignment_input": ("both", "collaborative"),
+           "integrated_embedding": ("concat", "sum", "collaborative", "semantic", "naive_concat")}
+AT_LEAST = {"n_levels": 1, "codebook_size": 2, "beam_size": 1, "n_layers": 1, "n_heads": 1, "hidden_size": 1, "window_stride": 1,
+            "histories_per_batch": 1, "decoder_layers": 1, "decoder_heads": 1, "alignment_weight": 0, "distillation_weight": 0,
+            "MAX_ITEM_LIST_LENGTH": 1}
+DROPOUTS = ("hidden_dropout_prob", "attn_dropout_prob", "decoder_dropout_prob", "text_dropout_prob")
+
+
+def check_settings(config, n_items):
+    """Raise InputError for the first setting that cannot work with a catalogue of n_items (padding included)."""
+    for name, choices in CHOICES.items():
+        if config[name] not in choices:
+            raise InputError(f"{name} is {config[name]!r}; expected one of {', '.join(choices)}.")
+    for name, least in AT_LEAST.items():
+        if not isinstance(config[name], (int, float)) or config[name] < least:
+            raise InputError(f"{name} is {config[name]!r}; expected a number of at least {least}.")
+    for name in DROPOUTS:
+        if not 0 <= config[name] < 1:
+            raise InputError(f"{name} is {config[name]!r}; a dropout rate lies in [0, 1).")
+    if config["alignment_temperature"] <= 0:
+        raise InputError(f"alignment_temperature is {config['alignment_temperature']!r}; a temperature is above 0.")
+    for width, heads in (("hidden_size", "n_heads"), ("decoder_size", "decoder_heads")):
+        if config[width] % config[heads]:
+            raise InputError(f"{width} {config[width]} is no multiple of {heads} {config[heads]}; choose one that is.")
+    if config["window_stride"] > config["MAX_ITEM_LIST_LENGTH"]:
+        raise InputError(f"window_stride {config['window_stride']} is above MAX_ITEM_LIST_LENGTH {config['MAX_ITEM_LIST_LENGTH']}: "
+                         "targets would be left out. Set it to that length or less.")
+    if not config["single_spec"]:
+        raise InputError("PRORec trains in one process, but nproc or world_size asks for several. Run it with --nproc=1.")
+    _check_ranking(config, n_items)
+    _check_codes(config, n_items)
+
+
+def _check_ranking(config, n_items):
+    largest = max(config["topk"]) if isinstance(config["topk"], list) else config["topk"]
+    if config["beam_size"] < largest:
+        raise InputError(f"beam_size {config['beam_size']} is below the largest topk {largest}: the beam could not fill the list. "
+                         f"Set beam_size to {largest} or more.")
+    if n_items - 1 < largest:
+        raise InputError(f"the catalogue has {n_items - 1} items, but topk asks for {largest}. Lower topk, or loosen the filters "
+                         "(item_inter_num_interval, user_inter_num_interval).")
+
+
+def _check_codes(config, n_items):
+    size = fitting_codebook_size(config["codebook_size"], n_items - 1)
+    n_codes = size ** (config["n_levels"] + 1)
+    if n_codes < n_items - 1:
+        raise InputError(f"{config['n_levels']} levels of {size} codes and one more against collisions name {n_codes} items at most, but the "
+                         f"catalogue has {n_items - 1}. Raise n_levels or codebook_size.")

@@ -1,0 +1,137 @@
+"""The one transformer of the project: causal over items in stage 1 and in the generator's encoder, causal over code levels
+in its decoder. Axes: B batch, T positions, H heads, D width."""
+
+import math
+
+import torch
+from torch import nn
+
+
+def fast_dropout(x, prob, training):
+    """Dropout whose mask costs one random byte an element, not 64 random bits: the mask, not the product, is what dropout
+    costs on a CPU. The rate is rounded to 1/256, and the scale is exact for the rounded rate.
+
+    Args:
+        x: any floating tensor. prob: share of elements set to zero, in [0, 1). training: without it x comes back as it is.
+    """
+    threshold = round(prob * 256)
+    if not training or threshold == 0:
+        return x
+    n_words = (x.numel() + 7) // 8
+    words = torch.empty(n_words, dtype=torch.int64, device=x.device).random_(-(2**63), None)
+    keep = words.view(torch.uint8)[: x.numel()].view(x.shape) >= threshold
+    return x * (keep.to(x.dtype) * (256 / (256 - threshold)))
+
+
+class Dropout(nn.Module):
+    """`fast_dropout` as a module."""
+
+    def __init__(self, prob):
+        super().__init__()
+        self.prob = prob
+
+    def forward(self, x):
+        return fast_dropout(x, self.prob, self.training)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention by plain matrix products, which at the lengths of this project (20 items, 4 levels) are
+    faster on a CPU than the fused kernel."""
+
+    def __init__(self, width, n_heads, dropout):
+        super().__init__()
+        if width % n_heads:
+            raise ValueError(f"the width {width} is no multiple of the number of heads {n_heads}")
+        self.n_heads = n_heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x, mask):
+        """x [B, T, D], mask [T, T] added to the scores -> [B, T, D]."""
+        q, k, v = self._heads(self.qkv(x))
+        return self._attend(q, k, v, mask)
+
+    def step(self, x, cache):
+        """One more position: x [B, 1, D] and cache (keys, values), each [B, H, t, D/H], or None -> [B, 1, D], new cache."""
+        q, k, v = self._heads(self.qkv(x))
+        if cache is not None:
+            k, v = torch.cat([cache[0], k], dim=2), torch.cat([cache[1], v], dim=2)
+        return self._attend(q, k, v, None), (k, v)
+
+    def _heads(self, qkv):
+        batch, length, _ = qkv.shape
+        return qkv.view(batch, length, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)  # 3 x [B, H, T, D/H]
+
+    def _attend(self, q, k, v, mask):
+        scores = (q * (1 / math.sqrt(q.shape[-1]))) @ k.transpose(-1, -2)  # [B, H, T, T]
+        if mask is not None:
+            scores = scores + mask
+        context = self.dropout(scores.softmax(-1)) @ v  # [B, H, T, D/H]
+        return self.out(context.transpose(1, 2).flatten(2))
+
+
+class Block(nn.Module):
+    """Attention and feed-forward, each followed by a residual sum and LayerNorm, as in SASRec (arXiv 1808.09781)."""
+
+    def __init__(self, width, n_heads, inner_size, attention_dropout, hidden_dropout):
+        super().__init__()
+        self.attention = SelfAttention(width, n_heads, attention_dropout)
+        self.feed_forward = nn.Sequential(nn.Linear(width, inner_size), nn.GELU(approximate="tanh"), nn.Linear(inner_size, width))
+        self.norm_attention = nn.LayerNorm(width, eps=1e-12)
+        self.norm_feed_forward = nn.LayerNorm(width, eps=1e-12)
+        self.dropout = Dropout(hidden_dropout)
+
+    def forward(self, x, mask):
+        x = self.norm_attention(x + self.dropout(self.attention(x, mask)))
+        return self.norm_feed_forward(x + self.dropout(self.feed_forward(x)))
+
+    def step(self, x, cache):
+        attended, cache = self.attention.step(x, cache)
+        x = self.norm_attention(x + attended)
+        return self.norm_feed_forward(x + self.feed_forward(x)), cache
+
+
+class CausalTransformer(nn.Module):
+    """A stack of blocks over embedded positions, each of which sees itself and what came before it.
+
+    Position embeddings start as small as item embeddings, and a LayerNorm follows their sum: with N(0, 1) positions the
+    items drown in them.
+    """
+
+    def __init__(self, width, n_layers, n_heads, inner_size, max_length, attention_dropout=0.0, hidden_dropout=0.0):
+        super().__init__()
+        self.position = nn.Embedding(max_length, width)
+        self.norm_input = nn.LayerNorm(width, eps=1e-12)
+        self.dropout = Dropout(hidden_dropout)
+        blocks = (Block(width, n_heads, inner_size, attention_dropout, hidden_dropout) for _ in range(n_layers))
+        self.blocks = nn.ModuleList(blocks)
+        self.apply(init_weights)
+
+    def forward(self, x):
+        """x [B, T, D] -> states [B, T, D]. Padding belongs behind the last item: then no real position sees it."""
+        length = x.shape[1]
+        x = self.dropout(self.norm_input(x + self.position.weight[:length]))
+        mask = torch.full((length, length), -1e4, device=x.device, dtype=x.dtype).triu(1)
+        for block in self.blocks:
+            x = block(x, mask)
+        return x
+
+    def step(self, x, cache=None):
+        """The next position alone: x [B, D], cache as returned by the step before (None at the first) -> [B, D], cache.
+        Equals the last position of `forward` without dropout."""
+        done = 0 if cache is None else cache[0][0].shape[2]
+        x = self.norm_input(x + self.position.weight[done]).unsqueeze(1)
+        layers = []
+        for index, block in enumerate(self.blocks):
+            x, layer = block.step(x, None if cache is None else cache[index])
+            layers.append(layer)
+        return x.squeeze(1), layers
+
+
+def init_weights(module):
+    """Normal(0, 0.02) for weights, zero for biases: BERT's initialisation, which RecBole's SASRec uses too."""
+    if isinstance(module, (nn.Linear, nn.Embedding)):
+        nn.init.normal_(module.weight, std=0.02)
+    if isinstance(module, nn.Linear) and module.bias is not None:
+        nn.init.zeros_(module.bias)

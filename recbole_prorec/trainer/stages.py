@@ -1,0 +1,39 @@
+"""What a stage depends on, and how far it has come."""
+
+_TRAINING = ("seed", "learner", "weight_decay", "clip_grad_norm", "enable_amp", "eval_step", "valid_metric", "eval_args", "metrics", "topk",
+             "MAX_ITEM_LIST_LENGTH", "window_stride", "histories_per_batch", "hidden_size", "n_layers", "n_heads", "inner_size",
+             "hidden_dropout_prob", "attn_dropout_prob")
+
+SETTINGS = {  # the settings that each stage reads itself; those of the stages before are in the key that it is given of them
+    "alignment": (*_TRAINING, "alignment_input", "alignment_weight", "alignment_temperature", "text_dropout_prob", "alignment_epochs",
+                  "alignment_learning_rate", "alignment_stopping_step"),
+    "quantization": ("integrated_embedding", "n_levels", "codebook_size", "seed"),
+    "generation": (*_TRAINING, "decoder_size", "decoder_layers", "decoder_heads", "decoder_inner_size", "decoder_dropout_prob",
+                   "distillation_weight", "soft_target_weight", "ranking", "fusion_scope", "beam_size", "epochs", "learning_rate",
+                   "warm_learning_rate", "stopping_step"),
+}
+
+
+def progress_of(trainer, epoch, is_finished):
+    """Everything that a stage's remaining epochs depend on; of a finished stage only its best weights."""
+    kept = {"epoch": epoch, "finished": is_finished, "best_epoch": trainer.best_epoch, "best_state": trainer.best_state,
+            "best_valid_score": float(trainer.best_valid_score), "cur_step": int(trainer.cur_step),
+            "best_valid_result": trainer.best_valid_result and {name: float(value) for name, value in trainer.best_valid_result.items()}}
+    if not is_finished:
+        kept["state"], kept["optimizer"] = trainer._stage_state(), trainer.optimizer.state_dict()
+    return kept
+
+
+def restore(trainer, progress):
+    """The inverse of `progress_of`."""
+    for name in ("best_epoch", "best_state", "best_valid_score", "best_valid_result", "cur_step"):
+        setattr(trainer, name, progress[name])
+    trainer.start_epoch = progress["epoch"] + 1
+    if not progress["finished"]:
+        trainer.model.load_state_dict(progress["state"], strict=False)
+        trainer.optimizer.load_state_dict(progress["optimizer"])
+
+
+def finished(trainer, epoch):
+    """Whether RecBole's fit stops after this epoch."""
+    return trainer.cur_step > trainer.stopping_step or epoch + 1 >= trainer.epochs

@@ -12,62 +12,76 @@ import torch
 def beam_search(decoder, state, trie, beam_size):
     """The `beam_size` most probable items of every row, found level by level; every one of them is real, and none comes twice.
 
+    A beam below which a single item is left has nothing more to choose: it keeps its log-probability and costs the decoder nothing.
+
     Args:
-        state: what `decoder.start` takes, first axis B. trie: the real codes. beam_size: M, at most the number of items.
+        state: what `decoder.start` takes, first axis B. trie: the real codes. beam_size: M.
 
     Returns:
-        items [B, M] item ids by falling probability, and log_probs [B, M]. Where fewer than M items were reachable from
-        the beams kept on the way, the rest of the row is item 0 with log_prob -inf.
+        items [B, M] item ids by falling probability, and log_probs [B, M]. Every row holds min(M, number of items) items; behind them
+        stands item 0 with log_prob -inf.
     """
     hidden, cache = decoder.start(state)
     batch = hidden.shape[0]
     node = torch.zeros(batch, 1, dtype=torch.long, device=hidden.device)
     total = torch.zeros(batch, 1, device=hidden.device)
-    first_row = torch.arange(batch, device=hidden.device).unsqueeze(1)
+    open_beams = torch.arange(batch, device=hidden.device)  # the flat beams that `hidden` has a row for
     for level, table in enumerate(trie.levels):
-        step = trie.log_probs(decoder.logits(hidden, level), node.flatten(), level)  # [B * M, F]
+        step = _one_way(node.numel(), table)
+        step[open_beams] = trie.log_probs(decoder.logits(hidden, level), node.flatten()[open_beams], level)
         total = (total.unsqueeze(-1) + step.view(*node.shape, -1)).flatten(1)  # [B, M * F]
         total, chosen = total.topk(min(beam_size, total.shape[1]), dim=1)
         width = table.child_code.shape[1]
         beam, slot = chosen // width, chosen % width
+        row_of = _inverse(open_beams, node.numel()).view(node.shape).gather(1, beam)
         parent = node.gather(1, beam)
         node = table.child_node[parent, slot]
         if level + 1 < trie.n_levels:
-            rows = (first_row * (hidden.shape[0] // batch) + beam).flatten()
-            hidden, cache = decoder.advance(cache, rows, table.child_code[parent, slot].flatten(), level)
+            open_beams = (trie.levels[level + 1].n_leaves[node] > 1).logical_and(total > float("-inf")).flatten().nonzero().squeeze(1)
+            codes = table.child_code[parent, slot].flatten()[open_beams]
+            hidden, cache = decoder.advance(cache, row_of.flatten()[open_beams], codes, level)
     items = trie.leaf_item[node].masked_fill(total == float("-inf"), 0)
     return _pad(items, 0, beam_size), _pad(total, float("-inf"), beam_size)
 
 
 def score_all(decoder, state, trie):
-    """Exact log-probability of every item: [B, n_items], -inf for padding. Nodes with a single child have nothing to choose,
-    so the decoder runs only on those with several: about a tenth of L x n_items."""
+    """Exact log-probability of every item: [B, n_items], -inf for padding. The decoder runs only on nodes with several items below
+    them: about a tenth of L x n_items."""
     hidden, cache = decoder.start(state)
     batch, device = hidden.shape[0], hidden.device
     log_prob = torch.zeros(batch, 1, device=device)  # of every node of the level
-    running = torch.zeros(1, dtype=torch.long, device=device)  # the nodes that `hidden` stands at, in order
+    open_nodes = torch.zeros(1, dtype=torch.long, device=device)  # the nodes that `hidden` has rows for, user by user
     first_row = torch.arange(batch, device=device).unsqueeze(1)
     for level, table in enumerate(trie.levels):
-        step = trie.log_probs(decoder.logits(hidden, level), running.repeat(batch), level).view(batch, len(running), -1)
-        below = torch.zeros(batch, len(table.n_children), step.shape[-1], device=device)  # a lone child: log 1
-        below[:, running] = step
+        step = _one_way(len(table.n_children), table).expand(batch, -1, -1).clone()
+        logits = decoder.logits(hidden, level)
+        step[:, open_nodes] = trie.log_probs(logits, open_nodes.repeat(batch), level).view(batch, len(open_nodes), step.shape[-1])
         valid = table.is_child
-        log_prob = (log_prob.unsqueeze(-1) + below)[:, valid]  # children in order are the next level's nodes
-        if level + 1 == trie.n_levels:
-            break
-        parent, slot = valid.nonzero(as_tuple=True)
-        next_running = (trie.levels[level + 1].n_leaves > 1).nonzero().squeeze(1)
-        if len(next_running) == 0:
-            break
-        position = torch.full((len(table.n_children),), -1, device=device)
-        position[running] = torch.arange(len(running), device=device)
-        rows = first_row * len(running) + position[parent[next_running]]
-        codes = table.child_code[parent, slot][next_running].repeat(batch)
-        hidden, cache = decoder.advance(cache, rows.flatten(), codes, level)
-        running = next_running
+        log_prob = (log_prob.unsqueeze(-1) + step)[:, valid]  # children in order are the nodes of the next level
+        if level + 1 < trie.n_levels:
+            parent, slot = valid.nonzero(as_tuple=True)
+            row_of, n_open = _inverse(open_nodes, len(table.n_children)), len(open_nodes)
+            open_nodes = (trie.levels[level + 1].n_leaves > 1).nonzero().squeeze(1)
+            rows = first_row * n_open + row_of[parent[open_nodes]]
+            codes = table.child_code[parent, slot][open_nodes].repeat(batch)
+            hidden, cache = decoder.advance(cache, rows.flatten(), codes, level)
     scores = torch.full((batch, trie.n_items), float("-inf"), device=device)
     scores[:, trie.leaf_item] = log_prob
     return scores
+
+
+def _one_way(n_rows, table):
+    """Step log-probabilities [n_rows, F] of nodes with a lone child: log 1 for the first child, -inf for what is not there."""
+    step = torch.full((n_rows, table.child_code.shape[1]), float("-inf"), device=table.child_code.device)
+    step[:, 0] = 0
+    return step
+
+
+def _inverse(kept, size):
+    """kept [n] of 0 .. size - 1 -> [size] where in `kept` each stands; 0 for those that are not in it, which nobody asks for."""
+    position = torch.zeros(size, dtype=torch.long, device=kept.device)
+    position[kept] = torch.arange(len(kept), device=kept.device)
+    return position
 
 
 def _pad(tensor, value, width):

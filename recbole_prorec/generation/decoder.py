@@ -29,8 +29,8 @@ class CodeDecoder(nn.Module):
         self.apply(init_weights)
 
     def forward(self, states, codes):
-        """states [P, state_size], codes [P, L] -> hidden [P, L, D]; hidden[:, l] has seen the codes before level l."""
-        tokens = codes[:, :-1] + torch.arange(self.n_levels - 1, device=codes.device) * self.codebook_size
+        """states [P, state_size], codes [P, l] of the first l <= L levels -> hidden [P, l, D]; hidden[:, i] has seen the codes before level i."""
+        tokens = codes[:, :-1] + torch.arange(codes.shape[1] - 1, device=codes.device) * self.codebook_size
         prefix = self.from_state(states).unsqueeze(1)
         return self.transformer(torch.cat([prefix, self.code_embedding(tokens)], dim=1))
 
@@ -50,16 +50,14 @@ class CodeDecoder(nn.Module):
 
 def code_log_probs(decoder, trie, states, items):
     """Teacher-forced log p(codes of items | states): states [P, state_size], items [P] -> [P]. Exact, whatever the beam."""
-    hidden = decoder(states, trie.codes[items])
-    total = hidden.new_zeros(len(items))
-    for level in range(trie.n_levels):
-        step = trie.log_probs(decoder.logits(hidden[:, level], level), trie.path_node[items, level], level)
-        total = total + step.gather(1, trie.path_slot[items, level, None]).squeeze(1)
+    total = torch.zeros(len(items), device=items.device)
+    for rows, level, log_probs in _choices(decoder, trie, states, items):
+        total = total.index_add(0, rows, log_probs.gather(1, trie.path_slot[items[rows], level, None]).squeeze(1))
     return total
 
 
 def code_losses(decoder, trie, states, items, teacher_log_probs=None):
-    """Generation loss of every position, over its choices alone: a node with one child has nothing to learn.
+    """Generation loss of every position, over its choices alone: where a single item is left there is nothing to learn.
 
     Args:
         states: [P, state_size]. items: [P] target items. teacher_log_probs: [P, n_items] log of the teacher's distribution over items,
@@ -69,18 +67,25 @@ def code_losses(decoder, trie, states, items, teacher_log_probs=None):
         hard: mean over P of -log p(codes of the target), the sum of the cross-entropies of its levels (arXiv 2502.06269).
         soft: mean over P of the levels' cross-entropies against the teacher's distribution summed below each child; 0 without teacher.
     """
-    hidden = decoder(states, trie.codes[items])
-    hard = soft = hidden.new_zeros(())
+    hard = soft = torch.zeros((), device=items.device)
     by_leaf = None if teacher_log_probs is None else teacher_log_probs[:, trie.leaf_item]
-    for level, table in enumerate(trie.levels):
-        node = trie.path_node[items, level]
-        rows = (table.n_children[node] > 1).nonzero().squeeze(1)
-        if len(rows) == 0:
-            continue
-        node = node[rows]
-        log_probs = trie.log_probs(decoder.logits(hidden[rows, level], level), node, level)
+    for rows, level, log_probs in _choices(decoder, trie, states, items):
         hard = hard - log_probs.gather(1, trie.path_slot[items[rows], level, None]).sum()
         if by_leaf is not None:
-            target = trie.child_probs(by_leaf[rows] if level else by_leaf, node, level)
+            target = trie.child_probs(by_leaf[rows], trie.path_node[items[rows], level], level)
             soft = soft - (target * log_probs.masked_fill(target == 0, 0)).sum()
     return hard / len(items), soft / len(items)
+
+
+def _choices(decoder, trie, states, items):
+    """Every choice on the items' paths, in groups of equal depth, so that no position costs more tokens than its item has choices.
+    Yields (rows [R] of `items`, level, log-probabilities [R, F] of the children of the nodes passed there)."""
+    depth = trie.n_choices[items]
+    for n_choices in range(1, trie.n_levels + 1):
+        rows = (depth == n_choices).nonzero().squeeze(1)
+        if len(rows) == 0:
+            continue
+        hidden = decoder(states[rows], trie.codes[items[rows], :n_choices])
+        for level in range(n_choices):
+            node = trie.path_node[items[rows], level]
+            yield rows, level, trie.log_probs(decoder.logits(hidden[:, level], level), node, level)

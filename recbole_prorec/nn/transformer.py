@@ -60,8 +60,8 @@ class SelfAttention(nn.Module):
         return self._attend(q, k, v, None), (k, v)
 
     def _heads(self, qkv):
-        batch, length, _ = qkv.shape
-        return qkv.view(batch, length, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)  # 3 x [B, H, T, D/H]
+        batch, length, width = qkv.shape
+        return qkv.view(batch, length, 3, self.n_heads, width // 3 // self.n_heads).permute(2, 0, 3, 1, 4)  # 3 x [B, H, T, D/H]
 
     def _attend(self, q, k, v, mask):
         scores = (q * (1 / math.sqrt(q.shape[-1]))) @ k.transpose(-1, -2)  # [B, H, T, T]

@@ -23,8 +23,8 @@ MIB = 1024
 def write_reviews(path, rows, n_sentences, n_copies):
     with gzip.open(path, "wt", compresslevel=1) as file:
         for user, item, moment in rows:
-            review = {"reviewerID": user, "asin": item, "reviewText": SENTENCE * n_sentences, "overall": 5.0, "unixReviewTime": int(moment)}
-            file.write((json.dumps(review) + "\n") * n_copies)
+            review = {"reviewerID": user, "asin": item, "reviewText": SENTENCE * n_sentences, "overall": 5.0}
+            file.write((json.dumps({**review, "unixReviewTime": int(moment)}) + "\n") * n_copies)
 
 
 def write_metadata(path, items, n_unseen=20):
@@ -37,17 +37,22 @@ def write_metadata(path, items, n_unseen=20):
                 file.write(repr({"asin": key, **item, "related": {"also_bought": ["B000000000"] * 50}}) + "\n")
 
 
+def one_core():
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+
+
 def measure(label, reviews, metadata, folder):
     command = [sys.executable, "-m", "dataset_scripts.amazon2014", "--reviews", reviews, "--meta", metadata, "--name", "Beauty"]
-    pinned = {"preexec_fn": lambda: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})} if hasattr(os, "sched_setaffinity") else {}
     start = time.perf_counter()
-    child = subprocess.Popen([*command, "--overwrite", "--output", folder], cwd=ROOT, stdout=subprocess.DEVNULL, **pinned)
+    command += ["--overwrite", "--output", folder]
+    child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, preexec_fn=one_core)
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode != 0:
         sys.exit(f"{label}: the conversion failed")
     seconds, processor = time.perf_counter() - start, usage.ru_utime + usage.ru_stime
-    print(f"{label:24} {reviews.stat().st_size / MIB**2:9.1f} {seconds:8.1f} {processor:8.1f} {usage.ru_maxrss / MIB:9.0f}", flush=True)
+    size, memory = reviews.stat().st_size / MIB**2, usage.ru_maxrss / MIB
+    print(f"{label:24} {size:9.1f} {seconds:8.1f} {processor:8.1f} {memory:9.0f}", flush=True)
 
 
 def main(data):

@@ -1,5 +1,5 @@
 """Converters from the public raw files to RecBole's atomic files, one command per source.
 
-A converter (amazon2014.py, amazon2023.py, movielens.py, yelp.py, steam.py, general.py) says only what is special about its source.
-The road they share: files -> reading -> interactions -> filters -> writing, items beside it, and command on top.
+A converter (amazon2014, amazon2023, movielens, yelp, steam, general) says only what is special about its source.
+The road they share: files -> reading, tables -> interactions -> filters -> writing, with items beside it and command on top.
 """

@@ -95,7 +95,7 @@ def check_options(options, source):
     if options.name == "ml-100k":
         raise ConversionError("--name ml-100k: under this name RecBole reads its own copy, wherever the data lie. Choose another.")
     if options.min_rating is not None and "rating" not in source.fields:
-        raise ConversionError("--min-rating needs ratings, and this source has none (general.py: name them by --rating-column).")
+        raise ConversionError("--min-rating needs ratings; this source has none (general.py: name them by --rating-column).")
 
 
 def select(interactions, options):
@@ -133,7 +133,8 @@ def read_items(interactions, source, malformed):
         table.read(file.records(file.path, malformed, table.rows), file.path, file.key, malformed)
     if source.item_files and not any(table.coverage().values()):
         fields = ", ".join(column.split(":")[0] for column in source.columns)
-        raise ConversionError(f"{source.item_files[0].path}: no item has any of {fields}. Is it the right file (general.py: --item-columns)?")
+        path = source.item_files[0].path
+        raise ConversionError(f"{path}: no item has any of {fields}. Is it the right file (general.py: --item-columns)?")
     return table
 
 

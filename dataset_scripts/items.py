@@ -58,7 +58,8 @@ class ItemTable:
         for line, record in records:
             key = as_key(record.get(key_field))
             if key is None:
-                malformed.add(path, line, f"field {key_field!r} is {str(record.get(key_field))[:60]!r}, which cannot be an item id")
+                value = str(record.get(key_field))[:60]
+                malformed.add(path, line, f"field {key_field!r} is {value!r}, which cannot be an item id")
             elif key in self.rows and key in seen:
                 self.duplicates[path] = self.duplicates.get(path, 0) + 1
             elif key in self.rows:
@@ -80,4 +81,5 @@ class ItemTable:
         return {column: sum(column in row for row in self.rows.values()) / len(self.rows) for column in self.columns}
 
     def notes(self):
-        return [f"{path}: {n:,} further record(s) of items already seen; the first one counts" for path, n in self.duplicates.items()]
+        text = "further record(s) of items already seen; the first one counts"
+        return [f"{path}: {n:,} {text}" for path, n in self.duplicates.items()]

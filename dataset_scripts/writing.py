@@ -12,7 +12,7 @@ import numpy as np
 from .errors import ConversionError
 
 SUFFIXES = (".item", ".yaml", ".stats.json", ".inter")  # .inter last: a folder that has one is complete
-ROWS_AT_ONCE = 1_000_000
+ROWS_AT_ONCE = 100_000
 
 
 def refuse_occupied(folder, overwrite):
@@ -39,7 +39,8 @@ def staged(folder, name):
                 if (Path(aside) / f"{name}{suffix}").exists():
                     os.replace(Path(aside) / f"{name}{suffix}", folder / f"{name}{suffix}")
     except OSError as error:
-        raise ConversionError(f"Cannot write to {folder}: {error.strerror or error}. Mend that or choose another --output.") from error
+        reason = error.strerror or error
+        raise ConversionError(f"Cannot write to {folder}: {reason}. Mend that or choose another --output.") from error
 
 
 def write_inter(path, interactions):

@@ -12,7 +12,8 @@ def load(folder, monkeypatch, **settings):
 
     monkeypatch.setattr(sys, "argv", ["test"])  # RecBole reads the command line of whatever process it is in
     settings = {"data_path": str(folder.parent), "train_neg_sample_args": None, **settings}
-    return create_dataset(Config("SASRec", folder.name, config_file_list=[str(folder / f"{folder.name}.yaml")], config_dict=settings))
+    written = str(folder / f"{folder.name}.yaml")
+    return create_dataset(Config("SASRec", folder.name, config_file_list=[written], config_dict=settings))
 
 
 @dataclass
@@ -23,10 +24,11 @@ class View:
 
 def split(dataset):
     train, valid, test = dataset.build()
+    # of a user's several training rows the dictionary keeps the last
     targets = [dict(zip(raw(part, "user_id"), raw(part, "item_id"), strict=True)) for part in (train, valid, test)]
     rows, lengths = raw(test, "item_id_list", "item_id"), test.inter_feat["item_length"].tolist()
     seen = {user: list(row[:n]) for user, row, n in zip(raw(test, "user_id"), rows, lengths, strict=True)}
-    return View(seen, {user: [target.get(user) for target in targets] for user in seen})  # of a user's training rows the dict keeps the last
+    return View(seen, {user: [target.get(user) for target in targets] for user in seen})
 
 
 def raw(part, field, ids_of=None):

@@ -30,6 +30,16 @@ def test_a_truncated_gzip_is_named(converted, table, tmp_path):
     assert not (tmp_path / "out" / "tiny").exists()
 
 
+@pytest.mark.parametrize("share", [0.1, 0.9])  # zlib notices some damage at once, and some only by the sum at the end
+def test_a_gzip_with_damage_inside_is_named(converted, table, tmp_path, share):
+    content = bytearray(table(GOOD, name="whole.csv.gz").read_bytes())
+    start = int(share * len(content))
+    content[start : start + 20] = b"\xff" * 20
+    (tmp_path / "hit.csv.gz").write_bytes(content)
+    with pytest.raises(ConversionError, match="hit.csv.gz is a damaged gzip file"):
+        converted("general", "--interactions", tmp_path / "hit.csv.gz")
+
+
 def test_few_malformed_lines_are_skipped_and_reported_with_their_numbers(converted, tmp_path, capsys):
     path = json_lines(tmp_path / "f.jsonl", GOOD, extra=['{"user_id": "u", ', "", '{"user_id": "u", "item_id": "i"}', "[1]"])
     tiny = converted("general", "--interactions", path)
@@ -103,6 +113,11 @@ def test_odd_ids_come_back_the_same(converted, table):
     keys = ["007", "0", "1e5", "1.0", "True", " a b ", 'a"b"', "#x", "李", "a,b", "-1"]
     tiny = converted("general", "--interactions", table([[key, key, str(n)] for n, key in enumerate(keys)]))
     assert tiny.frame()["user_id:token"].tolist() == tiny.frame()["item_id:token"].tolist() == sorted(keys)
+
+
+def test_a_column_of_numbers_only_keeps_its_leading_zeros(converted, table):
+    tiny = converted("general", "--interactions", table([["007", "010", "1"], ["7", "10", "2"]]))
+    assert tiny.sequences() == {"007": ["010"], "7": ["10"]}
 
 
 def test_fractional_ids_are_refused(converted, tmp_path):
@@ -197,7 +212,9 @@ def test_a_folder_without_movielens_is_told(converted, tmp_path):
 
 def test_the_command_tells_it_in_one_line_without_a_traceback(tmp_path):
     root = Path(__file__).resolve().parents[2]
-    command = [sys.executable, "dataset_scripts/general.py", "--name", "x", "--output", tmp_path, "--interactions", tmp_path / "none.csv"]
+    command = [sys.executable, "dataset_scripts/general.py", "--name", "x", "--interactions", tmp_path / "none.csv"]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr.strip() == f"error: Cannot read {tmp_path}/none.csv: No such file or directory. Give the path of the downloaded file."
+    assert done.stderr == (
+        f"error: Cannot read {tmp_path}/none.csv: No such file or directory. Give the path of the downloaded file.\n"
+    )

@@ -11,8 +11,8 @@ import pytest
 from dataset_scripts import filters
 from dataset_scripts.items import clean, number_of, text_of
 
-NASTY = ['"', '""', "'", "&quot;", "&amp;quot;", "&amp;amp;", "&nbsp;", "&#9;", "&#10;", "&", "\t", "\n", "\r\n", "\x00", "\u2028", "\x85",
-         "\ud83d", " ", "5", "AT&T", "&copy", "é", "李", "a"]
+NASTY = ['"', '""', "'", "&quot;", "&amp;quot;", "&amp;amp;", "&nbsp;", "&#9;", "&#10;", "&", "AT&T", "&copy"]
+NASTY += ["\t", "\n", "\r\n", "\x00", "\u2028", "\x85", "\ud83d", " ", "5", "é", "李", "a"]
 
 
 def nasty_texts(n=300):
@@ -47,7 +47,8 @@ def test_unfinished_entities_stay_as_they_are():
 
 
 @pytest.mark.parametrize("value, text", [
-    (None, ""), (float("nan"), ""), ([], ""), ([["A", "B b"], ["A", "C", "D"], ["E", "F", "G"]], "A C D"), (["x", None, "y"], "x y"), (7, "7"),
+    (None, ""), (float("nan"), ""), ([], ""), (["x", None, "y"], "x y"), (7, "7"),
+    ([["A", "B b"], ["A", "C", "D"], ["E", "F", "G"]], "A C D"),
 ])
 def test_text_of_whatever_a_record_may_hold(value, text):
     assert text_of(value) == text
@@ -129,7 +130,7 @@ def test_seconds_milliseconds_microseconds_and_dates_come_out_as_seconds(convert
 @pytest.mark.parametrize("arguments, time", [([], ""), (["--time-column", ""], "99")])
 def test_without_timestamps_the_order_of_the_rows_is_the_order(converted, table, arguments, time):
     tiny = converted("general", "--interactions", table([["u", "z", time], ["v", "z", time], ["u", "a", time]]), *arguments)
-    assert [(row["user_id"], row["item_id"], row["timestamp"]) for row in tiny.rows()] == [("u", "z", "0"), ("u", "a", "1"), ("v", "z", "0")]
+    assert tiny.lines()[1:] == ["u\tz\t0", "u\ta\t1", "v\tz\t0"]
 
 
 def test_chunk_borders_do_not_show(converted, table, monkeypatch):

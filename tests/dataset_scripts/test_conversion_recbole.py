@@ -9,7 +9,10 @@ pytest.importorskip("recbole")
 @pytest.fixture
 def close_in_time(converted, table):
     """300 users, 10 seconds between interactions: a 32-bit float cannot tell these apart."""
-    rows = [[f"u{user:03d}", f"{(user * 7 + step * 11) % 50:04d}", str(1_400_000_000 + 10 * step)] for step in range(8) for user in range(300)]
+    rows = [
+        [f"u{user:03d}", f"{(user * 7 + step * 11) % 50:04d}", str(1_400_000_000 + 10 * step)]
+        for step in range(8) for user in range(300)
+    ]
     np.random.default_rng(0).shuffle(rows)
     return converted("general", "--interactions", table(rows))
 
@@ -41,8 +44,8 @@ def test_items_do_not_join_the_candidates_even_when_their_file_is_loaded(convert
     folder = raw / "amazon2014"
     tiny = converted("amazon2014", "--reviews", folder / "reviews.json", "--meta", folder / "meta.json")
     assert load(tiny.folder, monkeypatch).item_num == 4
-    columns = {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id", "title", "brand", "price", "categories", "description"]}
-    dataset = load(tiny.folder, monkeypatch, load_col=columns)
+    fields = ["item_id", "title", "brand", "price", "categories", "description"]
+    dataset = load(tiny.folder, monkeypatch, load_col={"inter": ["user_id", "item_id", "timestamp"], "item": fields})
     assert dataset.item_num == 4
     titles = dict(zip(dataset.id2token("item_id", dataset.item_feat["item_id"]), dataset.item_feat["title"], strict=True))
-    assert dataset.id2token("title", titles["0000031852"]) == "Girls Ballet Tutu 12'' ''Pink'' (new)"
+    assert dataset.id2token("title", int(titles["0000031852"])) == "Girls Ballet Tutu 12'' ''Pink'' (new)"

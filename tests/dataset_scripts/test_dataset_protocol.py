@@ -1,13 +1,16 @@
 """Every data set is measured alike: the ready settings and those that a converter writes are one protocol."""
 
+from importlib import import_module
 from pathlib import Path
+from string import Formatter
 
 import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 READY = ["Beauty", "Sports", "Toys", "Yelp", "ml-1m", "Steam", "Scientific"]
-COLUMNS = {"Beauty": "amazon2014", "Sports": "amazon2014", "Toys": "amazon2014", "Yelp": "yelp", "ml-1m": "movielens", "Steam": "steam"}
+AMAZON_2014 = dict.fromkeys(["Beauty", "Sports", "Toys"], "amazon2014")
+CONVERTER = {**AMAZON_2014, "Yelp": "yelp", "ml-1m": "movielens", "Steam": "steam", "Scientific": "general"}
 OF_THE_SET = {"text_template", "user_inter_num_interval", "item_inter_num_interval"}
 
 
@@ -26,10 +29,8 @@ def test_ready_settings_are_the_protocol_that_converters_write(name):
 
 @pytest.mark.parametrize("name", READY)
 def test_ready_templates_name_fields_that_the_converter_writes(name):
-    from importlib import import_module
-    from string import Formatter
-
-    columns = import_module(f"dataset_scripts.{COLUMNS[name]}").COLUMNS if name in COLUMNS else import_module("dataset_scripts.general").ITEM_COLUMNS
+    converter = import_module(f"dataset_scripts.{CONVERTER[name]}")
+    columns = converter.ITEM_COLUMNS if CONVERTER[name] == "general" else converter.COLUMNS
     fields = {field for _, field, _, _ in Formatter().parse(ready(name)["text_template"]) if field}
     assert fields and fields <= {column.split(":")[0] for column in columns}
 

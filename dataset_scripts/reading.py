@@ -77,7 +77,7 @@ def split_records(path, malformed, names, separator, encoding="utf-8"):
         values = line.decode(encoding).rstrip("\r\n").split(separator)
         if len(values) != len(names):
             raise ValueError(f"expected {len(names)} fields separated by {separator!r}, got {len(values)}")
-        return dict(zip(names, values, strict=True))
+        return dict(zip(names, values))
 
     return parsed_records(path, malformed, parse)
 

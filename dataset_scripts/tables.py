@@ -133,4 +133,4 @@ def records(path, malformed):
     names = pa.parquet.read_schema(path).names if kind == ".parquet" else header(path, "\t" if kind == ".tsv" else ",")
     for chunk in chunks(path, {name: name for name in names}, malformed):
         lines = chunk.pop("line")
-        yield from zip(lines, chunk.to_dict("records"), strict=True)
+        yield from zip(lines, chunk.to_dict("records"))

@@ -36,7 +36,7 @@ class Converted:
 
     def rows(self, suffix=".inter"):
         header, *rows = [line.split("\t") for line in self.lines(suffix)]
-        return [dict(zip([name.split(":")[0] for name in header], row, strict=True)) for row in rows]
+        return [dict(zip([name.split(":")[0] for name in header], row)) for row in rows]
 
     def frame(self, suffix=".inter"):
         return pd.read_csv(self.path(suffix), delimiter="\t", dtype=str, engine="python", keep_default_na=False)

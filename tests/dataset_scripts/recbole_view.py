@@ -25,9 +25,9 @@ class View:
 def split(dataset):
     train, valid, test = dataset.build()
     # of a user's several training rows the dictionary keeps the last
-    targets = [dict(zip(raw(part, "user_id"), raw(part, "item_id"), strict=True)) for part in (train, valid, test)]
+    targets = [dict(zip(raw(part, "user_id"), raw(part, "item_id"))) for part in (train, valid, test)]
     rows, lengths = raw(test, "item_id_list", "item_id"), test.inter_feat["item_length"].tolist()
-    seen = {user: list(row[:n]) for user, row, n in zip(raw(test, "user_id"), rows, lengths, strict=True)}
+    seen = {user: list(row[:n]) for user, row, n in zip(raw(test, "user_id"), rows, lengths)}
     return View(seen, {user: [target.get(user) for target in targets] for user in seen})
 
 

@@ -16,7 +16,7 @@ GOOD = [[f"u{n % 9}", f"i{n % 8}", str(n)] for n in range(400)]
 
 
 def json_lines(path, rows, extra=()):
-    lines = [json.dumps(dict(zip(["user_id", "item_id", "timestamp"], row, strict=True))) for row in rows]
+    lines = [json.dumps(dict(zip(["user_id", "item_id", "timestamp"], row))) for row in rows]
     path.write_text("\n".join([*lines[:10], *extra, *lines[10:]]) + "\n")
     return path
 

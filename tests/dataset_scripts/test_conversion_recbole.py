@@ -47,5 +47,5 @@ def test_items_do_not_join_the_candidates_even_when_their_file_is_loaded(convert
     fields = ["item_id", "title", "brand", "price", "categories", "description"]
     dataset = load(tiny.folder, monkeypatch, load_col={"inter": ["user_id", "item_id", "timestamp"], "item": fields})
     assert dataset.item_num == 4
-    titles = dict(zip(dataset.id2token("item_id", dataset.item_feat["item_id"]), dataset.item_feat["title"], strict=True))
+    titles = dict(zip(dataset.id2token("item_id", dataset.item_feat["item_id"]), dataset.item_feat["title"]))
     assert dataset.id2token("title", int(titles["0000031852"])) == "Girls Ballet Tutu 12'' ''Pink'' (new)"

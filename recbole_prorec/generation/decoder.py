@@ -6,7 +6,28 @@ from torch import nn
 from recbole_prorec.nn.transformer import CausalTransformer, init_weights
 
 
-class CodeDecoder(nn.Module):
+class LevelHeads(nn.Module):
+    """What decoders of codes share: L codebooks of K codes, and an output layer for each."""
+
+    def __init__(self, n_levels, codebook_size):
+        super().__init__()
+        self.n_levels, self.codebook_size = n_levels, codebook_size
+
+    def add_heads(self, width):
+        self.output = nn.Parameter(torch.empty(self.n_levels, self.codebook_size, width))
+        self.output_bias = nn.Parameter(torch.zeros(self.n_levels, self.codebook_size))
+        nn.init.normal_(self.output, std=0.02)
+
+    def tokens(self, codes):
+        """codes [P, l] of the first l levels -> tokens, offset(level) + code."""
+        return codes + torch.arange(codes.shape[1], device=codes.device) * self.codebook_size
+
+    def logits(self, hidden, level):
+        """hidden [R, D] at a level -> [R, K]."""
+        return torch.addmm(self.output_bias[level], hidden, self.output[level].T)
+
+
+class CodeDecoder(LevelHeads):
     """p(codes | state), level by level.
 
     The state stands where other decoders cross-attend to the history: it is all that this one sees of the user, so that a position costs
@@ -18,25 +39,17 @@ class CodeDecoder(nn.Module):
     """
 
     def __init__(self, n_levels, codebook_size, state_size, width, transformer):
-        super().__init__()
-        self.n_levels, self.codebook_size = n_levels, codebook_size
+        super().__init__(n_levels, codebook_size)
         self.from_state = nn.Linear(state_size, width)
         self.code_embedding = nn.Embedding((n_levels - 1) * codebook_size, width)  # token = offset(level) + code
         self.transformer = CausalTransformer(width, max_length=n_levels, **transformer)
-        self.output = nn.Parameter(torch.empty(n_levels, codebook_size, width))
-        self.output_bias = nn.Parameter(torch.zeros(n_levels, codebook_size))
-        nn.init.normal_(self.output, std=0.02)
+        self.add_heads(width)
         self.apply(init_weights)
 
     def forward(self, states, codes):
         """states [P, state_size], codes [P, l] of the first l <= L levels -> hidden [P, l, D]; hidden[:, i] has seen the codes before level i."""
-        tokens = codes[:, :-1] + torch.arange(codes.shape[1] - 1, device=codes.device) * self.codebook_size
         prefix = self.from_state(states).unsqueeze(1)
-        return self.transformer(torch.cat([prefix, self.code_embedding(tokens)], dim=1))
-
-    def logits(self, hidden, level):
-        """hidden [R, D] at a level -> [R, K]."""
-        return torch.addmm(self.output_bias[level], hidden, self.output[level].T)
+        return self.transformer(torch.cat([prefix, self.code_embedding(self.tokens(codes[:, :-1]))], dim=1))
 
     def start(self, states):
         """states [B, state_size] -> hidden [B, D] that the first code is drawn from, cache."""

@@ -6,6 +6,8 @@ import math
 import torch
 from torch import nn
 
+MASKED = -1e4  # finite, so that a row with nothing to look at is no row of NaN, and in the range of float16
+
 
 def fast_dropout(x, prob, training):
     """Dropout whose mask costs one random byte an element, not 64 random bits: the mask, not the product, is what dropout
@@ -34,49 +36,59 @@ class Dropout(nn.Module):
         return fast_dropout(x, self.prob, self.training)
 
 
+def even_head_size(width, n_heads):
+    if width % n_heads:
+        raise ValueError(f"the width {width} is no multiple of the number of heads {n_heads}")
+    return width // n_heads
+
+
+def attend(q, k, v, mask, dropout):
+    """q [B, H, T, d], k and v [B, H, S, d], mask added to the scores [B, H, T, S] or None -> [B, T, H d]."""
+    scores = (q * (1 / math.sqrt(q.shape[-1]))) @ k.transpose(-1, -2)
+    if mask is not None:
+        scores = scores + mask
+    return (dropout(scores.softmax(-1)) @ v).transpose(1, 2).flatten(2)
+
+
+def causal_mask(length, like):
+    """[T, T] to be added to scores: nothing for itself and what came before, much less for the rest."""
+    return torch.full((length, length), MASKED, device=like.device, dtype=like.dtype).triu(1)
+
+
 class SelfAttention(nn.Module):
     """Multi-head self-attention by plain matrix products, which at the lengths of this project (20 items, 4 levels) are
-    faster on a CPU than the fused kernel."""
+    faster on a CPU than the fused kernel. head_size: the width shared out among the heads, unless told otherwise."""
 
-    def __init__(self, width, n_heads, dropout):
+    def __init__(self, width, n_heads, dropout, head_size=None):
         super().__init__()
-        if width % n_heads:
-            raise ValueError(f"the width {width} is no multiple of the number of heads {n_heads}")
-        self.n_heads = n_heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
+        self.n_heads, self.head_size = n_heads, head_size or even_head_size(width, n_heads)
+        self.qkv = nn.Linear(width, 3 * n_heads * self.head_size)
+        self.out = nn.Linear(n_heads * self.head_size, width)
         self.dropout = Dropout(dropout)
 
     def forward(self, x, mask):
-        """x [B, T, D], mask [T, T] added to the scores -> [B, T, D]."""
+        """x [B, T, D], mask (of a shape that fits [B, H, T, T]) added to the scores -> [B, T, D]."""
         q, k, v = self._heads(self.qkv(x))
-        return self._attend(q, k, v, mask)
+        return self.out(attend(q, k, v, mask, self.dropout))
 
     def step(self, x, cache):
-        """One more position: x [B, 1, D] and cache (keys, values), each [B, H, t, D/H], or None -> [B, 1, D], new cache."""
+        """One more position: x [B, 1, D] and cache (keys, values), each [B, H, t, head size], or None -> [B, 1, D], new cache."""
         q, k, v = self._heads(self.qkv(x))
         if cache is not None:
             k, v = torch.cat([cache[0], k], dim=2), torch.cat([cache[1], v], dim=2)
-        return self._attend(q, k, v, None), (k, v)
+        return self.out(attend(q, k, v, None, self.dropout)), (k, v)
 
     def _heads(self, qkv):
-        batch, length, width = qkv.shape
-        return qkv.view(batch, length, 3, self.n_heads, width // 3 // self.n_heads).permute(2, 0, 3, 1, 4)  # 3 x [B, H, T, D/H]
-
-    def _attend(self, q, k, v, mask):
-        scores = (q * (1 / math.sqrt(q.shape[-1]))) @ k.transpose(-1, -2)  # [B, H, T, T]
-        if mask is not None:
-            scores = scores + mask
-        context = self.dropout(scores.softmax(-1)) @ v  # [B, H, T, D/H]
-        return self.out(context.transpose(1, 2).flatten(2))
+        batch, length, _ = qkv.shape
+        return qkv.view(batch, length, 3, self.n_heads, self.head_size).permute(2, 0, 3, 1, 4)  # 3 x [B, H, T, head size]
 
 
 class Block(nn.Module):
     """Attention and feed-forward, each followed by a residual sum and LayerNorm, as in SASRec (arXiv 1808.09781)."""
 
-    def __init__(self, width, n_heads, inner_size, attention_dropout, hidden_dropout):
+    def __init__(self, width, n_heads, inner_size, attention_dropout, hidden_dropout, head_size=None):
         super().__init__()
-        self.attention = SelfAttention(width, n_heads, attention_dropout)
+        self.attention = SelfAttention(width, n_heads, attention_dropout, head_size)
         self.feed_forward = nn.Sequential(nn.Linear(width, inner_size), nn.GELU(approximate="tanh"), nn.Linear(inner_size, width))
         self.norm_attention = nn.LayerNorm(width, eps=1e-12)
         self.norm_feed_forward = nn.LayerNorm(width, eps=1e-12)
@@ -99,12 +111,12 @@ class CausalTransformer(nn.Module):
     items drown in them.
     """
 
-    def __init__(self, width, n_layers, n_heads, inner_size, max_length, attention_dropout=0.0, hidden_dropout=0.0):
+    def __init__(self, width, n_layers, n_heads, inner_size, max_length, attention_dropout=0.0, hidden_dropout=0.0, head_size=None):
         super().__init__()
         self.position = nn.Embedding(max_length, width)
         self.norm_input = nn.LayerNorm(width, eps=1e-12)
         self.dropout = Dropout(hidden_dropout)
-        blocks = (Block(width, n_heads, inner_size, attention_dropout, hidden_dropout) for _ in range(n_layers))
+        blocks = (Block(width, n_heads, inner_size, attention_dropout, hidden_dropout, head_size) for _ in range(n_layers))
         self.blocks = nn.ModuleList(blocks)
         self.apply(init_weights)
 
@@ -112,7 +124,7 @@ class CausalTransformer(nn.Module):
         """x [B, T, D] -> states [B, T, D]. Padding belongs behind the last item: then no real position sees it."""
         length = x.shape[1]
         x = self.dropout(self.norm_input(x + self.position.weight[:length]))
-        mask = torch.full((length, length), -1e4, device=x.device, dtype=x.dtype).triu(1)
+        mask = causal_mask(length, x)
         for block in self.blocks:
             x = block(x, mask)
         return x

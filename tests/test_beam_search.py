@@ -1,0 +1,130 @@
+"""What the beam finds is real, distinct and as exact scoring ranks it."""
+
+import pytest
+import torch
+from random_codes import SHAPES, random_codes, random_decoder, random_states
+
+from recbole_prorec.generation.beam_search import beam_search, score_all
+from recbole_prorec.generation.decoder import code_log_probs
+from recbole_prorec.generation.trie import Trie
+
+BATCH = 7
+
+
+@pytest.fixture(params=[(shape, seed) for shape in SHAPES for seed in range(2)], ids=str)
+def problem(request):
+    (n_real, n_levels, codebook_size), seed = request.param
+    trie = Trie(random_codes(n_real, n_levels, codebook_size, seed))
+    return random_decoder(n_levels, codebook_size, seed=seed), random_states(BATCH, seed=seed), trie
+
+
+def exact(decoder, states, trie):
+    """Teacher-forced log-probability of every item for every state, [B, n_items - 1]."""
+    items = torch.arange(1, trie.n_items).repeat(len(states))
+    states = states.repeat_interleave(trie.n_items - 1, dim=0)
+    return code_log_probs(decoder, trie, states, items).view(-1, trie.n_items - 1)
+
+
+@pytest.mark.parametrize("beam_size", [1, 3, 10, 1000])
+def test_beams_of_an_untrained_network_are_real_and_distinct_and_fill_every_row(problem, beam_size):
+    items, log_probs = beam_search(*problem, beam_size)
+    n_real = problem[2].n_items - 1
+    filled = min(beam_size, n_real)
+    assert items.shape == log_probs.shape == (BATCH, beam_size)
+    for row in items[:, :filled].tolist():
+        assert len(set(row)) == filled and set(row) <= set(range(1, n_real + 1))
+    assert torch.isfinite(log_probs[:, :filled]).all()
+    assert (items[:, filled:] == 0).all() and (log_probs[:, filled:] == float("-inf")).all()
+
+
+@pytest.mark.parametrize("beam_size", [1, 3, 10])
+def test_a_beams_log_probability_is_the_exact_one(problem, beam_size):
+    decoder, states, trie = problem
+    beam_size = min(beam_size, trie.n_items - 1)
+    items, log_probs = beam_search(decoder, states, trie, beam_size)
+    expected = code_log_probs(decoder, trie, states.repeat_interleave(beam_size, dim=0), items.flatten())
+    torch.testing.assert_close(log_probs.flatten(), expected)
+    assert (log_probs.diff(dim=1) <= 0).all()
+
+
+def test_a_beam_as_wide_as_the_catalogue_is_the_exhaustive_ranking(problem):
+    decoder, states, trie = problem
+    items, _ = beam_search(decoder, states, trie, trie.n_items)
+    expected = exact(decoder, states, trie).argsort(dim=1, descending=True) + 1
+    assert torch.equal(items[:, :-1], expected)
+    assert (items[:, -1] == 0).all()
+
+
+def test_a_wider_beam_never_finds_a_worse_best_item(problem):
+    best = [beam_search(*problem, beam_size)[1][:, 0] for beam_size in (2, 1000)]
+    assert (best[1] >= best[0] - 1e-5).all()
+
+
+def test_score_all_is_a_distribution_over_the_catalogue(problem):
+    scores = score_all(problem[0], problem[1], problem[2])
+    assert (scores[:, 0] == float("-inf")).all()
+    torch.testing.assert_close(scores[:, 1:].exp().sum(1), torch.ones(BATCH))
+
+
+def test_score_all_equals_teacher_forcing(problem):
+    torch.testing.assert_close(score_all(*problem)[:, 1:], exact(*problem))
+
+
+@pytest.mark.parametrize("search", [beam_search, lambda *problem: (score_all(*problem[:3]),)], ids=["beam_search", "score_all"])
+def test_a_batch_equals_its_rows_one_by_one(problem, search):
+    decoder, states, trie = problem
+    alone = [search(decoder, state, trie, 6) for state in states.split(1)]
+    for together, rows in zip(search(decoder, states, trie, 6), zip(*alone)):
+        torch.testing.assert_close(together, torch.cat(rows))
+
+
+class Uncached:
+    """The same decoder without memory: every step runs the whole forward over the codes so far."""
+
+    def __init__(self, decoder):
+        self.decoder, self.logits = decoder, decoder.logits
+
+    def start(self, states):
+        return self._last(states, torch.zeros(len(states), 0, dtype=torch.long))
+
+    def advance(self, cache, rows, codes, level):
+        states, before = cache
+        return self._last(states[rows], torch.cat([before[rows], codes.unsqueeze(1)], dim=1))
+
+    def _last(self, states, codes):
+        unread = torch.zeros(len(codes), 1, dtype=torch.long)  # the code asked for, which no position sees
+        return self.decoder(states, torch.cat([codes, unread], dim=1))[:, -1], (states, codes)
+
+
+def test_cached_decoding_equals_uncached(problem):
+    decoder, states, trie = problem
+    for cached, uncached in zip(beam_search(decoder, states, trie, 6), beam_search(Uncached(decoder), states, trie, 6)):
+        torch.testing.assert_close(cached, uncached)
+    torch.testing.assert_close(score_all(decoder, states, trie), score_all(Uncached(decoder), states, trie))
+
+
+class Table:
+    """A decoder that reads its logits from a table, whatever the codes before: log-probabilities can be written by hand."""
+
+    def __init__(self, logits):
+        self.table = logits
+
+    def start(self, states):
+        return states, None
+
+    def advance(self, cache, rows, codes, level):
+        return torch.zeros(len(rows), 1), None
+
+    def logits(self, hidden, level):
+        return self.table[level].expand(len(hidden), -1)
+
+
+def test_probabilities_written_by_hand():
+    codes = torch.tensor([[0, 0], [0, 0], [0, 2], [1, 1], [2, 2]])  # the last two items are decided by their first code
+    first, second = torch.tensor([0.5, 0.3, 0.2]), torch.tensor([0.1, 0.6, 0.3])
+    decoder, trie = Table([first.log(), second.log()]), Trie(codes)
+    expected = torch.tensor([0, 0.5 * 0.1 / 0.4, 0.5 * 0.3 / 0.4, 0.3, 0.2])
+    torch.testing.assert_close(score_all(decoder, torch.zeros(1, 1), trie)[0].exp(), expected)
+    items, log_probs = beam_search(decoder, torch.zeros(1, 1), trie, 3)
+    assert items.tolist() == [[2, 3, 4]]
+    torch.testing.assert_close(log_probs[0].exp(), torch.tensor([0.375, 0.3, 0.2]))

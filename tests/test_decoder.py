@@ -1,0 +1,91 @@
+"""The decoder's two losses and its exact log-probabilities, against sums written out."""
+
+import pytest
+import torch
+from random_codes import SHAPES, random_codes, random_decoder, random_states
+
+from recbole_prorec.generation.decoder import code_log_probs, code_losses
+from recbole_prorec.generation.trie import Trie
+
+
+@pytest.fixture(params=SHAPES, ids=str)
+def problem(request):
+    trie = Trie(random_codes(*request.param))
+    items = torch.randint(1, trie.n_items, (17,), generator=torch.Generator().manual_seed(0))
+    return random_decoder(*request.param[1:]), trie, random_states(17), items
+
+
+def siblings(trie, item, level):
+    """Codes of a level that real items have behind the codes of `item` before it, and for each the items that have it."""
+    found = {}
+    for other in range(1, trie.n_items):
+        if torch.equal(trie.codes[other, :level], trie.codes[item, :level]):
+            found.setdefault(int(trie.codes[other, level]), []).append(other)
+    return found
+
+
+def choices(decoder, trie, states, items):
+    """(row, {code: items}, log-probability of every code) of every level, by the whole forward and a softmax over real codes."""
+    hidden = decoder(states, trie.codes[items])
+    for row, item in enumerate(items):
+        for level in range(trie.n_levels):
+            found = siblings(trie, item, level)
+            logits = decoder.logits(hidden[row, level:level + 1], level)[0, list(found)]
+            yield row, level, found, dict(zip(found, logits.log_softmax(0)))
+
+
+def test_log_probs_equal_the_sum_over_all_levels(problem):
+    decoder, trie, states, items = problem
+    expected = torch.zeros(len(items))
+    for row, level, _, log_probs in choices(*problem):
+        expected[row] += log_probs[int(trie.codes[items[row], level])].detach()
+    torch.testing.assert_close(code_log_probs(decoder, trie, states, items).detach(), expected)
+
+
+def test_the_hard_loss_is_the_mean_of_the_log_probs(problem):
+    hard, soft = code_losses(*problem)
+    torch.testing.assert_close(hard, -code_log_probs(*problem).mean())
+    assert soft == 0
+
+
+def test_the_soft_loss_equals_the_teacher_summed_below_every_code(problem):
+    teacher = torch.randn(17, problem[1].n_items, generator=torch.Generator().manual_seed(1))
+    teacher[:, 0] = float("-inf")
+    teacher = teacher.log_softmax(1)
+    expected = 0.0
+    for row, _, found, log_probs in choices(*problem):
+        mass = {code: teacher[row, below].exp().sum() for code, below in found.items()}
+        expected -= sum(mass[code] / sum(mass.values()) * log_probs[code] for code in found) / 17
+    torch.testing.assert_close(code_losses(*problem, teacher)[1], expected)
+
+
+def test_a_teacher_sure_of_the_target_is_the_hard_target(problem):
+    teacher = torch.full((17, problem[1].n_items), float("-inf"))
+    teacher[torch.arange(17), problem[3]] = 0
+    hard, soft = code_losses(*problem, teacher)
+    torch.testing.assert_close(hard, soft)
+
+
+def test_the_losses_of_a_batch_are_the_means_of_its_rows(problem):
+    decoder, trie, states, items = problem
+    alone = [code_losses(decoder, trie, state, item)[0] for state, item in zip(states.split(1), items.split(1))]
+    torch.testing.assert_close(code_losses(*problem)[0], torch.stack(alone).mean())
+
+
+def test_a_code_sees_the_codes_before_it_and_none_after(problem):
+    decoder, trie, states, items = problem
+    codes = trie.codes[items]
+    for level in range(trie.n_levels):
+        changed = codes.clone()
+        changed[:, level] = (changed[:, level] + 1) % decoder.codebook_size
+        hidden, other = decoder(states, codes), decoder(states, changed)
+        torch.testing.assert_close(hidden[:, :level + 1], other[:, :level + 1])
+        assert level + 1 == trie.n_levels or not torch.allclose(hidden[:, level + 1], other[:, level + 1])
+
+
+def test_gradients_reach_every_parameter_and_the_states():
+    trie, decoder = Trie(random_codes(40, 3, 4)), random_decoder(3, 4)
+    states = random_states(40).requires_grad_()
+    code_losses(decoder, trie, states, torch.arange(1, 41))[0].backward()
+    assert (states.grad.abs().sum(1) > 0).all()
+    assert all(parameter.grad is not None for parameter in decoder.parameters())

@@ -1,0 +1,74 @@
+"""The losses are the textbook's, block by block and gradients included."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from recbole_prorec.nn import losses
+from recbole_prorec.nn.losses import info_nce, item_cross_entropy
+
+POSITIONS, ITEMS, WIDTH = 23, 11, 4
+
+
+@pytest.fixture
+def problem():
+    torch.manual_seed(0)
+    hidden = torch.randn(POSITIONS, WIDTH, dtype=torch.float64, requires_grad=True)
+    table = torch.randn(ITEMS, WIDTH, dtype=torch.float64, requires_grad=True)
+    return hidden, table, torch.randint(1, ITEMS, (POSITIONS,))
+
+
+@pytest.fixture(params=[1, 3 * ITEMS, POSITIONS * ITEMS, 4_000_000], ids=["row by row", "three rows", "exactly all", "all"])
+def block_elements(request, monkeypatch):
+    monkeypatch.setattr(losses, "BLOCK_ELEMENTS", request.param)
+
+
+def plain(hidden, table, target):
+    return F.cross_entropy(hidden @ table[1:].T, target - 1)
+
+
+def test_it_is_the_cross_entropy_over_all_items_but_padding(problem, block_elements):
+    hidden, table, target = problem
+    found = item_cross_entropy(hidden, table, target)
+    torch.testing.assert_close(found, plain(hidden, table, target))
+    gradients = torch.autograd.grad(3 * found, (hidden, table))
+    expected = torch.autograd.grad(3 * plain(hidden, table, target), (hidden, table))
+    torch.testing.assert_close(gradients, expected)
+    assert (gradients[1][0] == 0).all()
+
+
+def test_its_gradients_are_those_of_finite_differences(problem, block_elements):
+    hidden, table, target = problem
+    assert torch.autograd.gradcheck(lambda h, t: item_cross_entropy(h, t, target), (hidden, table))
+
+
+@pytest.mark.parametrize("wanted", [0, 1])
+def test_a_side_without_gradient_gets_none(problem, wanted):
+    pair = [tensor.detach().requires_grad_(side == wanted) for side, tensor in enumerate(problem[:2])]
+    item_cross_entropy(*pair, problem[2]).backward()
+    expected = torch.autograd.grad(plain(*problem), problem[wanted])[0]
+    torch.testing.assert_close(pair[wanted].grad, expected)
+    assert pair[1 - wanted].grad is None
+
+
+def test_large_scores_do_not_overflow(problem):
+    hidden, table, target = problem
+    assert torch.isfinite(item_cross_entropy(1000 * hidden.float(), table.float(), target))
+
+
+def test_info_nce_equals_the_sums_written_out():
+    torch.manual_seed(0)
+    a, b, temperature = torch.randn(5, 3), torch.randn(5, 3), 0.3
+    total = 0.0
+    for view, other in ((a, b), (b, a)):
+        for i in range(5):
+            cosines = [torch.cosine_similarity(view[i], other[j], dim=0) / temperature for j in range(5)]
+            total += -(cosines[i] - torch.stack(cosines).logsumexp(0)) / 5
+    torch.testing.assert_close(info_nce(a, b, temperature), total / 2)
+
+
+def test_info_nce_is_least_where_the_views_agree():
+    torch.manual_seed(0)
+    a = torch.randn(6, 8)
+    assert info_nce(a, 5 * a, 0.1) < info_nce(a, a.roll(1, 0), 0.1)
+    assert info_nce(a[:1], torch.randn(1, 8), 0.1) == 0

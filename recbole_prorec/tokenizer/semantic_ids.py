@@ -58,14 +58,17 @@ class SemanticIds:
         try:
             with open(path, encoding="utf-8") as file:
                 saved = json.load(file)
-            table, codebook_size = saved["codes"], saved["codebook_size"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            table = {key: np.array(row, dtype=np.int64) for key, row in saved["codes"].items()}
+            codebook_size, shapes = int(saved["codebook_size"]), {row.shape for row in table.values()}
+            if len(shapes) != 1:
+                raise ValueError(f"rows of {len(shapes)} different lengths")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{path} is no readable file of semantic ids ({error!r}); make it again with SemanticIds.save.") from error
         missing = [key for key in item_keys[1:] if str(key) not in table]
         if missing:
             raise InputError(f"{path} has no codes for {len(missing)} of {len(item_keys) - 1} items, the first is {missing[0]!r}.")
         rows = [table[str(key)] for key in item_keys[1:]]
-        return cls(item_keys, np.array([[0] * len(rows[0])] + rows), codebook_size)
+        return cls(item_keys, np.stack([np.zeros_like(rows[0]), *rows]), codebook_size)
 
 
 def code_statistics(codes, codebook_size):

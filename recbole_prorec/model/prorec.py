@@ -1,41 +1,29 @@
 """PRORec as RecBole sees it: calculate_loss, predict, full_sort_predict."""
 
-import numpy as np
 import torch
-from recbole.model.abstract_recommender import SequentialRecommender
-from recbole.utils import InputType
 
-from recbole_prorec.data.histories import INPUTS, TARGETS
 from recbole_prorec.generation.beam_search import beam_search, score_all
 from recbole_prorec.generation.decoder import code_log_probs, code_losses
 from recbole_prorec.generation.generator import Generator
-from recbole_prorec.generation.trie import Trie
 from recbole_prorec.model.distillation import DistillationHeads
+from recbole_prorec.model.generative import ALIGNMENT, GENERATION, GenerativeRecommender
 from recbole_prorec.model.settings import check_settings
 from recbole_prorec.tokenizer.alignment import AlignmentModel
-from recbole_prorec.tokenizer.residual_kmeans import fitting_codebook_size
 
-ALIGNMENT, GENERATION = "alignment", "generation"
 SCORED_AT_ONCE = 64  # users of an exact scoring of all items: bounds the decoder's cache
 
 
-class PRORec(SequentialRecommender):
+class PRORec(GenerativeRecommender):
     """Progressive collaborative and semantic knowledge fusion for generative recommendation (arXiv 2502.06269).
 
     Holds the networks of both stages and what stage 1 hands to stage 2 (aligned embeddings and codes, as buffers), so that a
     checkpoint is the whole model. `stage` says which of the two is trained and scored; a trained model is in `generation`.
     """
 
-    input_type = InputType.POINTWISE
-
     def __init__(self, config, dataset):
-        super().__init__(config, dataset)
-        check_settings(config, self.n_items)
+        super().__init__(config, dataset, check_settings)
         width, self.ranking, self.fusion_scope = config["hidden_size"], config["ranking"], config["fusion_scope"]
-        self.beam_size = min(config["beam_size"], self.n_items - 1)
         self.weights = {key: config[key + "_weight"] for key in ("alignment", "distillation", "soft_target")}
-        self.codebook_size = fitting_codebook_size(config["codebook_size"], self.n_items - 1)
-        self.n_levels = config["n_levels"] + 1  # the last one tells collisions apart
         encoder = {"n_layers": config["n_layers"], "n_heads": config["n_heads"], "inner_size": config["inner_size"],
                    "max_length": self.max_seq_length, "attention_dropout": config["attn_dropout_prob"],
                    "hidden_dropout": config["hidden_dropout_prob"]}
@@ -46,11 +34,10 @@ class PRORec(SequentialRecommender):
         self.generator = Generator(self.n_levels, self.codebook_size, width, encoder, config["decoder_size"], decoder)
         self.heads = DistillationHeads(width)
         self.register_buffer("aligned", torch.zeros(self.n_items, 2 * width))
-        self.register_buffer("codes", placeholder_codes(self.n_items, self.n_levels, self.codebook_size))
+        self.add_codes()
         self.register_buffer("fusion_weight", torch.tensor(1.0))
         self.text = None  # [n_items, D_text], given by the trainer for stage 1 alone
-        self.stage, self._trie, self._table = GENERATION, None, None
-        self.register_load_state_dict_post_hook(lambda module, _: module.forget())
+        self._table = None
 
     # What the stages hand on
 
@@ -70,18 +57,16 @@ class PRORec(SequentialRecommender):
         self.forget()
 
     def forget(self):
-        """Drop what is derived from parameters and buffers."""
-        self._trie = self._table = None
+        super().forget()
+        self._table = None
 
     def train(self, mode=True):
         self._table = None
         return super().train(mode)
 
     @property
-    def trie(self):
-        if self._trie is None or self._trie.codes.device != self.codes.device:
-            self._trie = Trie(self.codes)
-        return self._trie
+    def decoder(self):
+        return self.generator.decoder
 
     def parts(self):
         """The parameters that the current stage trains, those that come warm from stage 1 apart from the new ones."""
@@ -99,7 +84,7 @@ class PRORec(SequentialRecommender):
         Returns:
             Weighted losses, to be summed: (next item, alignment) in stage 1, (hard codes, soft codes, distillation) in stage 2.
         """
-        inputs, targets = (batch[INPUTS], batch[TARGETS]) if INPUTS in batch else self._as_windows(batch)
+        inputs, targets = self._windows(batch)
         if self.stage == ALIGNMENT:
             next_item, align = self.aligner.losses(inputs, targets, self.text)
             return next_item, self.weights["alignment"] * align
@@ -110,7 +95,7 @@ class PRORec(SequentialRecommender):
         if soft_weight:
             with torch.no_grad():
                 teacher = self.heads.log_probs(states, self.aligned)
-        hard, soft = code_losses(self.generator.decoder, self.trie, states, items, teacher)
+        hard, soft = code_losses(self.decoder, self.trie, states, items, teacher)
         return (1 - soft_weight) * hard, soft_weight * soft, self.weights["distillation"] * distil
 
     def predict(self, interaction):
@@ -118,7 +103,7 @@ class PRORec(SequentialRecommender):
         states, items = self.states(interaction), interaction[self.ITEM_ID]
         if self.stage == ALIGNMENT:
             return (states * self.item_table()[items]).sum(-1)
-        scores = code_log_probs(self.generator.decoder, self.trie, states, items)
+        scores = code_log_probs(self.decoder, self.trie, states, items)
         if self.ranking == "fused":
             scores = scores + self.fusion_weight * self.heads.log_probs(states, self.aligned).gather(1, items.unsqueeze(1)).squeeze(1)
         return scores
@@ -145,12 +130,8 @@ class PRORec(SequentialRecommender):
             return self.beam_scores(states)
         if self.fusion_scope == "all":
             return self.code_scores(states) + self.fusion_weight * self.heads.log_probs(states, self.aligned)
-        items, log_probs = beam_search(self.generator.decoder, states, self.trie, self.beam_size)
+        items, log_probs = beam_search(self.decoder, states, self.trie, self.beam_size)
         return self._scatter(items, log_probs + self.fusion_weight * self.beam_head_scores(states, items))
-
-    def beam_scores(self, states):
-        """Log-probabilities of the beam's items, -inf elsewhere: [B, n_items]."""
-        return self._scatter(*beam_search(self.generator.decoder, states, self.trie, self.beam_size))
 
     def beam_head_scores(self, states, items):
         """The heads' scores of the beam's items [B, M], up to a constant per row, at a cost independent of the catalogue."""
@@ -158,7 +139,7 @@ class PRORec(SequentialRecommender):
 
     def code_scores(self, states):
         """Exact log-probabilities of all items: [B, n_items]."""
-        return torch.cat([score_all(self.generator.decoder, some, self.trie) for some in states.split(SCORED_AT_ONCE)])
+        return torch.cat([score_all(self.decoder, some, self.trie) for some in states.split(SCORED_AT_ONCE)])
 
     def item_table(self):
         """What the current stage's encoder reads [n_items, D]; computed once in evaluation."""
@@ -168,18 +149,3 @@ class PRORec(SequentialRecommender):
             else:
                 self._table = self.generator.item_table(self.codes, self.aligned)
         return self._table
-
-    def _scatter(self, items, scores):
-        return scores.new_full((len(items), self.n_items), float("-inf")).scatter_(1, items, scores)
-
-    def _as_windows(self, interaction):
-        inputs, lengths = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
-        targets = torch.zeros_like(inputs).scatter_(1, lengths.unsqueeze(1) - 1, interaction[self.POS_ITEM_ID].unsqueeze(1))
-        return inputs, targets
-
-
-def placeholder_codes(n_items, n_levels, codebook_size):
-    """The digits of the item id, [n_items, L]: unique codes before there are real ones, so that an untrained model works."""
-    ids = np.maximum(np.arange(n_items) - 1, 0)
-    digits = [ids // codebook_size**power % codebook_size for power in reversed(range(n_levels))]
-    return torch.from_numpy(np.stack(digits, axis=1))

@@ -1,37 +1,55 @@
-"""What PRORec reads from RecBole's config, refused before any training where it cannot work."""
+"""What the models read from RecBole's config, refused before any training where it cannot work."""
 
 from recbole_prorec.errors import InputError
+from recbole_prorec.tokenizer.quantizer import QUANTIZERS
 from recbole_prorec.tokenizer.residual_kmeans import fitting_codebook_size
 
 CHOICES = {"ranking": ("generative", "fused"), "fusion_scope": ("beam", "all"), "alignment_input": ("both", "collaborative"),
-           "integrated_embedding": ("concat", "sum", "collaborative", "semantic", "naive_concat")}
-AT_LEAST = {"n_levels": 1, "codebook_size": 2, "beam_size": 1, "n_layers": 1, "n_heads": 1, "hidden_size": 1, "window_stride": 1,
-            "histories_per_batch": 1, "decoder_layers": 1, "decoder_heads": 1, "alignment_weight": 0, "distillation_weight": 0,
-            "MAX_ITEM_LIST_LENGTH": 1}
-DROPOUTS = ("hidden_dropout_prob", "attn_dropout_prob", "decoder_dropout_prob", "text_dropout_prob")
+           "integrated_embedding": ("concat", "sum", "collaborative", "semantic", "naive_concat"), "quantizer": QUANTIZERS}
+TIGER_CHOICES = {"backbone": ("encoder_decoder", "causal"), "quantizer": QUANTIZERS}
+COMMON_AT_LEAST = {"n_levels": 1, "codebook_size": 2, "rqvae_epochs": 1, "beam_size": 1, "n_layers": 1, "n_heads": 1, "hidden_size": 1,
+                   "decoder_layers": 1, "window_stride": 1, "histories_per_batch": 1, "MAX_ITEM_LIST_LENGTH": 1}
+AT_LEAST = {**COMMON_AT_LEAST, "decoder_heads": 1, "alignment_weight": 0, "distillation_weight": 0}
+TIGER_AT_LEAST = {**COMMON_AT_LEAST, "head_size": 1, "inner_size": 1, "train_batch_size": 1}
+COMMON_DROPOUTS = ("hidden_dropout_prob", "attn_dropout_prob", "decoder_dropout_prob")
+DROPOUTS = (*COMMON_DROPOUTS, "text_dropout_prob")
 
 
 def check_settings(config, n_items):
-    """Raise InputError for the first setting that cannot work with a catalogue of n_items (padding included)."""
-    for name, choices in CHOICES.items():
-        if config[name] not in choices:
-            raise InputError(f"{name} is {config[name]!r}; expected one of {', '.join(choices)}.")
-    for name, least in AT_LEAST.items():
-        if not isinstance(config[name], (int, float)) or config[name] < least:
-            raise InputError(f"{name} is {config[name]!r}; expected a number of at least {least}.")
-    for name in DROPOUTS:
-        if not 0 <= config[name] < 1:
-            raise InputError(f"{name} is {config[name]!r}; a dropout rate lies in [0, 1).")
+    """Raise InputError for the first of PRORec's settings that cannot work with a catalogue of n_items (padding included)."""
+    _check_values(config, CHOICES, AT_LEAST, DROPOUTS)
     if config["alignment_temperature"] <= 0:
         raise InputError(f"alignment_temperature is {config['alignment_temperature']!r}; a temperature is above 0.")
     for width, heads in (("hidden_size", "n_heads"), ("decoder_size", "decoder_heads")):
         if config[width] % config[heads]:
             raise InputError(f"{width} {config[width]} is no multiple of {heads} {config[heads]}; choose one that is.")
+    _check_common(config, n_items)
+
+
+def check_tiger_settings(config, n_items):
+    """The same for TIGER's."""
+    _check_values(config, TIGER_CHOICES, TIGER_AT_LEAST, COMMON_DROPOUTS)
+    _check_common(config, n_items)
+
+
+def _check_values(config, choices, at_least, dropouts):
+    for name, known in choices.items():
+        if config[name] not in known:
+            raise InputError(f"{name} is {config[name]!r}; expected one of {', '.join(known)}.")
+    for name, least in at_least.items():
+        if not isinstance(config[name], (int, float)) or config[name] < least:
+            raise InputError(f"{name} is {config[name]!r}; expected a number of at least {least}.")
+    for name in dropouts:
+        if not 0 <= config[name] < 1:
+            raise InputError(f"{name} is {config[name]!r}; a dropout rate lies in [0, 1).")
+
+
+def _check_common(config, n_items):
     if config["window_stride"] > config["MAX_ITEM_LIST_LENGTH"]:
         raise InputError(f"window_stride {config['window_stride']} is above MAX_ITEM_LIST_LENGTH {config['MAX_ITEM_LIST_LENGTH']}: "
                          "targets would be left out. Set it to that length or less.")
     if not config["single_spec"]:
-        raise InputError("PRORec trains in one process, but nproc or world_size asks for several. Run it with --nproc=1.")
+        raise InputError(f"{config['model']} trains in one process, but nproc or world_size asks for several. Run it with --nproc=1.")
     _check_ranking(config, n_items)
     _check_codes(config, n_items)
 

@@ -4,13 +4,22 @@ _TRAINING = ("seed", "learner", "weight_decay", "clip_grad_norm", "enable_amp", 
              "MAX_ITEM_LIST_LENGTH", "window_stride", "histories_per_batch", "hidden_size", "n_layers", "n_heads", "inner_size",
              "hidden_dropout_prob", "attn_dropout_prob")
 
-SETTINGS = {  # the settings that each stage reads itself; those of the stages before are in the key that it is given of them
+# The settings that each stage reads itself; those of the stages before are in the key that it is given of them.
+_QUANTIZATION = ("quantizer", "rqvae_epochs", "n_levels", "codebook_size", "seed")
+
+PROREC_SETTINGS = {
     "alignment": (*_TRAINING, "alignment_input", "alignment_weight", "alignment_temperature", "text_dropout_prob", "alignment_epochs",
                   "alignment_learning_rate", "alignment_stopping_step"),
-    "quantization": ("integrated_embedding", "n_levels", "codebook_size", "seed"),
+    "quantization": _QUANTIZATION,
     "generation": (*_TRAINING, "decoder_size", "decoder_layers", "decoder_heads", "decoder_inner_size", "decoder_dropout_prob",
                    "distillation_weight", "soft_target_weight", "ranking", "fusion_scope", "beam_size", "epochs", "learning_rate",
                    "warm_learning_rate", "stopping_step"),
+}
+
+TIGER_SETTINGS = {
+    "quantization": _QUANTIZATION,
+    "generation": (*_TRAINING, "backbone", "head_size", "decoder_layers", "decoder_dropout_prob", "train_batch_size", "beam_size", "epochs",
+                   "learning_rate", "stopping_step"),
 }
 
 
@@ -20,7 +29,7 @@ def progress_of(trainer, epoch, is_finished):
             "best_valid_score": float(trainer.best_valid_score), "cur_step": int(trainer.cur_step),
             "best_valid_result": trainer.best_valid_result and {name: float(value) for name, value in trainer.best_valid_result.items()}}
     if not is_finished:
-        kept["state"], kept["optimizer"] = trainer._stage_state(), trainer.optimizer.state_dict()
+        kept["state"], kept["optimizer"] = trainer.stage_state(), trainer.optimizer.state_dict()
     return kept
 
 

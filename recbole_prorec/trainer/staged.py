@@ -1,0 +1,185 @@
+"""Stages in order inside one RecBole fit(), each kept as an artifact, so that a run goes on where the last one stopped."""
+
+import os
+
+import faiss
+import numpy as np
+import torch
+from recbole.trainer import Trainer
+from torch.utils.tensorboard import SummaryWriter
+
+from recbole_prorec.artifacts import ArtifactStore, fingerprint
+from recbole_prorec.data.histories import Histories, WindowBatches
+from recbole_prorec.errors import InputError
+from recbole_prorec.model.generative import GENERATION
+from recbole_prorec.nn.matmul import fast_matmul
+from recbole_prorec.text.encoder import text_embeddings
+from recbole_prorec.tokenizer.quantizer import make_quantizer, quantize
+from recbole_prorec.tokenizer.semantic_ids import SemanticIds
+from recbole_prorec.trainer.stages import finished, progress_of, restore
+
+VERSION = 1  # raised when a change makes the artifacts of before wrong
+
+
+class StagedTrainer(Trainer):
+    """What the trainers of codes share; a subclass says in `prepare` which stages come before generation.
+
+    Every stage's artifact lies in `cache_dir` under a fingerprint of the settings, data, seed and versions that it depends on. Randomness
+    is drawn anew from (seed, stage, epoch) at every epoch, so that a run that was killed and started again ends as one that was not.
+    """
+
+    settings = {}  # stage -> names of the settings that it reads itself
+    weights = {}  # stage -> prefixes of the weights that it trains
+    generation_title = "generation"
+
+    def __init__(self, config, model):
+        super().__init__(config, model)
+        self.fit_settings = {"epochs": self.epochs, "learning_rate": self.learning_rate, "stopping_step": self.stopping_step}
+        self.tensorboard_folder = getattr(self.tensorboard, "log_dir", None)
+        self.resumed_from = None
+
+    def prepare(self, dataset, data_key):
+        """Run the stages before generation and hand the model what they made; returns the keys of that, by name."""
+        raise NotImplementedError
+
+    def finish(self, valid_data, show_progress):
+        """What follows generation."""
+
+    def fit(self, train_data, valid_data=None, verbose=True, saved=True, show_progress=False, callback_fn=None):
+        """As RecBole's, which it returns for the last stage."""
+        self.run = {"train_data": train_data, "valid_data": valid_data, "verbose": verbose, "show_progress": show_progress}
+        dataset = train_data._dataset
+        self.histories = Histories.from_dataset(dataset)
+        if self.histories.n_targets == 0:
+            raise InputError("no user has a training target: leave-one-out needs at least 3 interactions of a user. Loosen the filters, or "
+                             "use a larger data set.")
+        with fast_matmul(self.device):
+            if self.resumed_from is None:
+                self.store = ArtifactStore(self.config["cache_dir"])
+                data_key = fingerprint({"train": vars(self.histories), "valid": _rows(valid_data)})
+                made_from = self.prepare(dataset, data_key)
+                self.heading(f"Stage 2, {self.generation_title}")
+                self.begin_stage(GENERATION, fresh=True)
+                self.train_stage(GENERATION, self.key(GENERATION, **made_from), saved, callback_fn)
+            else:  # the checkpoint holds what the stages before made
+                self.heading(f"Stage 2, generation, resumed from {self.resumed_from}")
+                self.begin_stage(GENERATION, fresh=False)
+                self.train_stage(GENERATION, None, saved, callback_fn)
+            self.finish(valid_data, show_progress)
+        if saved:
+            self._save_checkpoint(self.best_epoch, verbose=verbose)
+        return self.best_valid_score, self.best_valid_result
+
+    def resume_checkpoint(self, resume_file):
+        super().resume_checkpoint(resume_file)
+        self.resumed_from = resume_file
+
+    def evaluate(self, eval_data, load_best_model=True, model_file=None, show_progress=False):
+        with fast_matmul(self.device):
+            return super().evaluate(eval_data, load_best_model, model_file, show_progress)
+
+    # What several subclasses do
+
+    def text(self, dataset):
+        """Text embeddings [n_items, D_text], row 0 zero, and their key."""
+        config, item_file = self.config, os.path.join(dataset.dataset_path, f"{dataset.dataset_name}.item")
+        text, key = text_embeddings(
+            self.store, dataset.field2id_token[dataset.iid_field].tolist(), item_file, config["text_template"], config["text_encoder"],
+            config["text_embedding_file"], config["text_batch_size"], self.device, self.run["show_progress"], dataset.iid_field,
+            config["field_separator"], config["encoding"] or "utf-8")
+        return torch.from_numpy(text).to(self.device), key
+
+    def quantization(self, dataset, make_vectors, title, **inputs):
+        """make_vectors() [n_items, D], called unless the codes are there already -> codes [n_items, L], their key.
+
+        Args:
+            title: what the vectors are. inputs: keys of what they were made from.
+        """
+        config, model = self.config, self.model
+        key = self.key("quantization", **inputs)
+        kept = self.store.load("codes", key)
+        if kept is None:
+            quantizer = make_quantizer(config["quantizer"], config["n_levels"], model.codebook_size, config["seed"], config["rqvae_epochs"],
+                                       self.device)
+            codes, report = quantize(make_vectors()[1:].cpu().numpy(), quantizer)
+            codes = np.concatenate([np.zeros((1, model.n_levels), np.int64), codes])
+            kept = {"codes": codes, "codebooks": quantizer.codebooks}, report
+            self.store.save("codes", key, *kept)
+        arrays, report = kept
+        self.semantic_ids = SemanticIds(dataset.field2id_token[dataset.iid_field], arrays["codes"], model.codebook_size)
+        self.semantic_ids.save(self.store.folder / f"semantic-ids-{key}.json")
+        self.heading(f"Stage 1b, quantization of the {title} by {config['quantizer']}: {config['n_levels']} levels x {model.codebook_size} "
+                     f"codes" + self._fewer_codes() + f"; used {report['used']}, entropy {report['entropy']} bits, share of variance left "
+                     f"{[round(error, 3) for error in report['error']]}, {report['collisions']} items in collisions, resolved")
+        return torch.from_numpy(arrays["codes"]), key
+
+    def _fewer_codes(self):
+        asked = self.config["codebook_size"]
+        return f" (not {asked}: too many for {self.model.n_items - 1} items)" if self.model.codebook_size < asked else ""
+
+    # One stage
+
+    def begin_stage(self, stage, fresh):
+        """Set what RecBole's fit reads to the stage's own."""
+        for name, value in self.fit_settings.items():
+            setattr(self, name, value if stage == GENERATION else self.config[f"{stage}_{name}"])
+        self.eval_step = min(self.config["eval_step"], self.epochs)
+        if self.tensorboard_folder is not None:
+            self.tensorboard = SummaryWriter(os.path.join(self.tensorboard_folder, stage))
+        if fresh:
+            self.start_epoch, self.cur_step, self.best_valid_result = 0, 0, None
+            self.best_valid_score = -np.inf if self.valid_metric_bigger else np.inf
+            self.optimizer = self._build_optimizer()
+        self.best_epoch, self.best_state = self.start_epoch - 1, None if fresh else self.stage_state()
+
+    def train_stage(self, stage, key, saved=False, callback_fn=None):
+        """RecBole's own fit over the stage's epochs, from where `key`'s artifact left off, to the best epoch's weights."""
+        state = self.store.load_state(stage, key) if key else None
+        if state is not None:
+            restore(self, state)
+            self.heading("finished in an earlier run" if state["finished"] else f"resumed after epoch {state['epoch']} of an earlier run")
+        if state is None or not state["finished"]:
+            def after_epoch(epoch, valid_score):
+                if self.cur_step == 0:
+                    self.best_epoch, self.best_state = epoch, self.stage_state()
+                if key:
+                    self.store.save_state(stage, key, progress_of(self, epoch, finished(self, epoch)))
+                if callback_fn:
+                    callback_fn(epoch, valid_score)
+
+            super().fit(**self.run, saved=saved, callback_fn=after_epoch)
+            if self.best_state is None:  # without validation the last epoch is the best
+                self.best_epoch, self.best_state = self.epochs - 1, self.stage_state()
+            if key:
+                self.store.save_state(stage, key, progress_of(self, self.epochs - 1, True))
+        self.model.load_state_dict(self.best_state, strict=False)
+
+    def stage_state(self):
+        """A copy of the weights that the stage trains."""
+        prefixes = self.weights[self.model.stage]
+        return {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items() if name.startswith(prefixes)}
+
+    def batches(self, seed):
+        """One epoch's batches: every position of every history."""
+        config = self.config
+        return WindowBatches(self.histories, config["MAX_ITEM_LIST_LENGTH"], config["window_stride"], config["histories_per_batch"],
+                             self.device, seed)
+
+    def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
+        seed = int(fingerprint({"seed": self.config["seed"], "stage": self.model.stage, "epoch": epoch_idx})[:8], 16)
+        torch.manual_seed(seed)
+        return super()._train_epoch(self.batches(seed), epoch_idx, loss_func, show_progress)
+
+    def key(self, stage, **inputs):
+        settings = {name: self.config[name] for name in self.settings[stage]}
+        versions = {"recbole_prorec": VERSION, "torch": torch.__version__, "faiss": faiss.__version__, "device": self.device.type}
+        return fingerprint({"settings": settings, "versions": versions, **inputs})
+
+    def heading(self, text):
+        if self.run["verbose"]:
+            self.logger.info(text)
+
+
+def _rows(loader):
+    """The evaluation rows of a loader, as a fingerprint takes them."""
+    return None if loader is None else {name: values for name, values in loader._dataset.inter_feat.interaction.items()}

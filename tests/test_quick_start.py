@@ -1,0 +1,135 @@
+"""The command run_recbole: flags, the protocol, one-line errors, and functions for other processes."""
+
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from recbole.quick_start import quick_start as stock
+
+from recbole_prorec import quick_start, registry
+from recbole_prorec.errors import InputError
+
+
+@pytest.fixture
+def command(monkeypatch):
+    """Runs main() with the given words; what it changes is undone."""
+    monkeypatch.setattr(registry.Protocol, "for_all_models", False)
+    monkeypatch.setattr(stock, "run_recboles", stock.run_recboles)
+
+    def run(*words):
+        monkeypatch.setattr("sys.argv", ["run_recbole", *words])
+        return quick_start.main()
+
+    return run
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """What RecBole's quick start is called with, in place of a run."""
+    made = []
+    monkeypatch.setattr(stock, "run", lambda *args, **kwargs: made.append((args, kwargs, sys.argv[1:])))
+    return made
+
+
+def test_the_flags_are_recboles(command, calls):
+    words = ["-m", "SASRec", "-d", "ml-1m", "--config_files", "a.yaml b.yaml", "--nproc=1", "--ip=host", "--port=99", "--world_size=4",
+             "--group_offset=2", "--epochs=3"]
+    assert command(*words) == 0
+    (args, kwargs, argv), = calls
+    assert args == ("SASRec", "ml-1m")
+    assert kwargs == {"config_file_list": ["a.yaml", "b.yaml"], "nproc": 1, "world_size": 4, "ip": "host", "port": "99", "group_offset": 2}
+    assert argv == ["--model=SASRec", "--dataset=ml-1m", "--epochs=3"]
+
+
+def test_the_command_puts_stock_models_under_the_protocol_and_says_so(command, calls, capsys):
+    assert command("--model=BPR", "--dataset=ml-100k") == 0
+    assert registry.Protocol.for_all_models
+    assert stock.run_recboles is quick_start.run_recboles_by_protocol
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1 and "standard protocol" in out and "ml-100k.yaml" in out
+
+
+def test_a_data_set_without_a_protocol_is_not_announced_as_having_one(command, calls, capsys):
+    command("--model=BPR", "--dataset=mine")
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("words, said", [
+    (["--model=NoSuch"], "no model is called 'NoSuch'"),
+    (["--epochs", "3"], "--key=value, got '--epochs'"),
+    (["--text_template=a=b"], "goes into a yaml file"),
+    (["--nproc=99"], "nproc is 99"),
+    (["--model=BPR", "--dataset=nowhere"], "data set 'nowhere'"),
+])
+def test_bad_input_is_one_line_and_exit_code_2(command, capsys, tmp_path, monkeypatch, words, said):
+    monkeypatch.chdir(tmp_path)
+    assert command(*words) == 2
+    error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("run_recbole: ")]
+    assert len(error) == 1 and said in error[0]
+
+
+def test_an_interrupt_is_one_line_and_exit_code_130(command, monkeypatch, capsys):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stock, "run", interrupt)
+    assert command("--model=BPR") == 130
+    assert capsys.readouterr().err == "run_recbole: interrupted\n"
+
+
+def test_other_errors_keep_their_traceback(command, monkeypatch):
+    def fail(*args, **kwargs):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(stock, "run", fail)
+    with pytest.raises(ZeroDivisionError):
+        command("--model=BPR")
+
+
+def test_python_dash_m_is_the_command():
+    done = subprocess.run([sys.executable, "-m", "recbole_prorec", "--epochs"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stderr.startswith("run_recbole: expected settings")
+
+
+@pytest.mark.parametrize("model", ["BPR", "SASRec"])
+def test_the_command_trains_a_stock_model_by_the_settings_of_a_file(command, tiny_dataset, model):
+    config = tiny_dataset.folder / "config.yaml"
+    config.write_text("\n".join(f"{key}: {value!r}" for key, value in tiny_dataset.config.items()), encoding="utf-8")
+    assert command(f"--model={model}", "--dataset=tiny", f"--config_files={config}", "--epochs=1") == 0
+    assert len(list(Path(tiny_dataset.config["checkpoint_dir"]).glob(f"{model}-*.pth"))) == 1
+
+
+# In other processes
+
+@pytest.mark.parametrize("function", ["run_recboles", "run_recboles_by_protocol", "objective_function"])
+def test_a_function_for_another_process_brings_the_package_with_it(function):
+    assert b"recbole_prorec.quick_start" in pickle.dumps(getattr(quick_start, function))
+
+
+def test_recboles_own_run_sends_our_function_to_its_processes():
+    assert stock.run_recboles is quick_start.run_recboles
+
+
+def test_a_process_runs_recboles_function_under_the_protocol_if_told(monkeypatch):
+    made = []
+    monkeypatch.setattr(quick_start.run_recboles, "original", lambda *args: made.append((args, registry.Protocol.for_all_models)))
+    monkeypatch.setattr(registry.Protocol, "for_all_models", False)
+    quick_start.run_recboles(0, "BPR", {})
+    quick_start.run_recboles_by_protocol(1, "BPR", {})
+    assert made == [((0, "BPR", {}), False), ((1, "BPR", {}), True)]
+
+
+def test_an_empty_process_gets_as_far_as_our_models():
+    """Unpickled elsewhere, the function finds a model of ours; it ends at the data set, which does not exist."""
+    code = ("import pickle, sys\n"
+            f"f = pickle.loads({pickle.dumps(quick_start.objective_function)!r})\n"
+            "f({'model': 'PRORec', 'dataset': 'nowhere', 'data_path': '/nonexistent/', 'state': 'ERROR'}, saved=False)")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert InputError.__name__ in done.stderr and "data set 'nowhere'" in done.stderr
+
+
+def test_the_objective_of_a_search_is_recboles(tiny_dataset):
+    result = quick_start.objective_function({**tiny_dataset.config, "model": "BPR", "dataset": "tiny", "state": "ERROR"}, saved=False)
+    assert result["model"] == "BPR" and 0 <= result["test_result"]["ndcg@10"] <= 1

@@ -1,0 +1,5 @@
+"""Models compared on equal terms: every (data set, entry, seed) in a process of its own, and tables of what came out.
+
+    plan ──runs──> scheduler ──one child each──> worker: train, test, rank of every user's item   <output>/<name>/<run>.json, .npz
+    report <──── significance, costs <──────────── results                                        <output>/<name>.md, .csv, .json
+"""

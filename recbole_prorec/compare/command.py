@@ -1,0 +1,93 @@
+"""The console command compare_recbole."""
+
+import argparse
+import shlex
+import signal
+import sys
+
+from recbole_prorec.compare import results
+from recbole_prorec.compare.plan import make_comparison, read_yaml
+from recbole_prorec.compare.report import write_report
+from recbole_prorec.compare.scheduler import run_all
+from recbole_prorec.errors import InputError
+
+SOME_FAILED, USAGE_ERROR, INTERRUPTED = 1, 2, 130
+
+
+def main(arguments=None):
+    """compare_recbole COMPARISON.yaml [flags]; the exit code."""
+    args = _parser().parse_args(arguments)
+    try:
+        comparison = make_comparison(_given(args))
+        return _compare(comparison, args)
+    except InputError as error:
+        print(f"compare_recbole: {error}", file=sys.stderr)
+        return USAGE_ERROR
+    except KeyboardInterrupt:
+        print("compare_recbole: interrupted. Finished runs are kept; the same command goes on from there.", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _parser():
+    parser = argparse.ArgumentParser(prog="compare_recbole", description="Train models of RecBole and recbole_prorec, and compare them.")
+    parser.add_argument("comparison", nargs="?", help="yaml file: name, datasets, entries, seeds, reference, settings, metrics, topk, output")
+    parser.add_argument("--name", help="of the result files (default: that of the yaml file)")
+    parser.add_argument("--datasets", nargs="+", help="names of data sets")
+    parser.add_argument("--models", nargs="+", help="names of models, each an entry with its default settings")
+    parser.add_argument("--entries", nargs="+", help="train only these entries; the tables show all")
+    parser.add_argument("--seeds", nargs="+", type=int, help="one run of each entry per seed")
+    parser.add_argument("--reference", help="the entry that the others are tested against (default: the first)")
+    parser.add_argument("--output", help="folder of the results (default: results)")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    parser.add_argument("--threads", type=int, default=1, help="threads of each run (OMP_NUM_THREADS)")
+    parser.add_argument("--tables", action="store_true", help="train nothing: only write the tables of what is finished")
+    return parser
+
+
+def _given(args):
+    """The keys of the yaml file, the flags before them."""
+    given = read_yaml(args.comparison) if args.comparison else {}
+    flags = {"name": args.name, "datasets": args.datasets, "entries": args.models, "seeds": args.seeds, "reference": args.reference,
+             "output": args.output}
+    given.update({key: value for key, value in flags.items() if value is not None})
+    for key in ("jobs", "threads"):
+        if getattr(args, key) < 1:
+            raise InputError(f"--{key} is {getattr(args, key)}; expected 1 or more.")
+    return given
+
+
+def _compare(comparison, args):
+    keyed = {run.name: results.with_key(run) for run in comparison.runs()}
+    folder = _make(comparison.folder)
+    left = {name: run for name, run in keyed.items() if not results.is_finished(folder, name, run)}
+    chosen = {name: run for name, run in left.items() if run["run"]["entry"] in _chosen_entries(comparison, args)}
+    command = shlex.join(["compare_recbole", *sys.argv[1:]])
+    print(f"compare_recbole: {len(keyed)} runs, {len(keyed) - len(left)} of them finished before, in {folder}", flush=True)
+    signal.signal(signal.SIGTERM, _interrupt)  # a killed comparison takes its children along
+    failed = {} if args.tables else run_all(chosen, folder, args.jobs, args.threads, command)
+    files = write_report(comparison, failed)
+    print(f"compare_recbole: wrote {', '.join(map(str, files))}")
+    if failed:
+        print(f"compare_recbole: {len(failed)} of {len(keyed)} runs failed: {', '.join(failed)}. The same command tries them again.",
+              file=sys.stderr)
+    return SOME_FAILED if failed else 0
+
+
+def _chosen_entries(comparison, args):
+    names = [entry.name for entry in comparison.entries]
+    for name in args.entries or ():
+        if name not in names:
+            raise InputError(f"--entries asks for {name!r}, which the comparison does not have; expected some of {', '.join(names)}.")
+    return args.entries or names
+
+
+def _make(folder):
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"the results folder {folder} cannot be made ({error}). Give another one by --output.") from error
+    return folder
+
+
+def _interrupt(*_):
+    raise KeyboardInterrupt

@@ -1,0 +1,125 @@
+"""<name>.md to read, <name>.csv to compute with, <name>.json with everything, and a plot where matplotlib is installed."""
+
+import csv
+import io
+import json
+from dataclasses import asdict
+
+from recbole_prorec.compare.plot import draw
+from recbole_prorec.compare.results import write_text
+from recbole_prorec.compare.significance import DRAWS
+from recbole_prorec.compare.summary import COSTS, load_runs, summarize
+
+SIGNIFICANT = 0.05
+HOW_TO_PLOT = "No plot of quality against cost was drawn: matplotlib is not installed (pip install \"recbole_prorec[compare]\")."
+
+
+def write_report(comparison, failed):
+    """The files of the tables, made from all finished runs."""
+    runs = load_runs(comparison)
+    rows, tests = summarize(comparison, runs)
+    path = {suffix: comparison.folder.with_name(f"{comparison.name}.{suffix}") for suffix in ("md", "csv", "json", "png")}
+    drawn = draw(rows, f"ndcg@{comparison.depth}", path["png"])
+    missing = {run.name: failed.get(run.name, "not finished") for run in comparison.runs() if run.seed not in runs.get((run.dataset, run.entry), {})}
+    write_text(path["md"], markdown(comparison, runs, rows, tests, missing, path["png"].name if drawn else None))
+    write_text(path["csv"], table_csv(rows))
+    records = [record for seeds in runs.values() for record, _ in seeds.values()]
+    everything = {"comparison": asdict(comparison), "rows": rows, "tests": tests, "missing": missing, "runs": records}
+    write_text(path["json"], json.dumps(everything, indent=1, default=str))
+    return [path["md"], path["csv"], path["json"], *([path["png"]] if drawn else [])]
+
+
+def table_csv(rows):
+    names = list(dict.fromkeys(name for row in rows for name in row["values"]))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["dataset", "entry", "model", "n_seeds", *(f"{name} {part}" for name in names for part in ("mean", "std"))])
+    for row in rows:
+        values = [row["values"].get(name, {}).get(part) for name in names for part in ("mean", "std")]
+        writer.writerow([row["dataset"], row["entry"], row["model"], len(row["seeds"]), *values])
+    return text.getvalue()
+
+
+def markdown(comparison, runs, rows, tests, missing, plot):
+    parts = [f"# {comparison.name}"]
+    if missing:
+        parts.append("**Not in the tables:**\n\n" + "\n".join(f"- {name}: {reason}" for name, reason in missing.items()))
+    for data in comparison.datasets:
+        of_data = [row for row in rows if row["dataset"] == data.name]
+        if of_data:
+            parts += [f"## {data.name}", _task(data.name, runs), _metrics(of_data), _costs(of_data)]
+            parts.append(_significance(comparison, [test for test in tests if test["dataset"] == data.name]))
+    parts += [f"![quality against cost]({plot})" if plot else HOW_TO_PLOT, *_made_with(comparison, runs)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _task(dataset, runs):
+    record = next(record for (name, _), seeds in runs.items() if name == dataset for record, _ in seeds.values())
+    return (f"{record['n_users']} test users, ranked among {record['n_items'] - 1} items. Mean and, from two seeds on, standard deviation. "
+            "`valid` chose the best epoch; the rest is of the test. Coverage: share of the items that anybody is recommended. Popularity: mean "
+            "training interactions of a recommended item.")
+
+
+def _metrics(rows):
+    names = [name for name in rows[0]["values"] if name not in COSTS]
+    return _table(["entry", "seeds", *names], [[row["entry"], len(row["seeds"]), *(_cell(row["values"].get(name), name) for name in names)]
+                                               for row in rows])
+
+
+def _costs(rows):
+    body = []
+    for row in rows:
+        values = {name: row["values"][name] for name in COSTS}
+        more = " or more" if row["cost_of_a_stage_unknown"] else ""
+        body.append([row["entry"], f"{values['training_seconds']['mean']:.0f}{more}", f"{values['training_cpu_seconds']['mean']:.0f}{more}",
+                     f"{values['milliseconds_per_user']['mean']:.2f}",
+                     f"{values['n_parameters']['mean']:,.0f}", f"{values['peak_memory_mib']['mean']:,.0f}"])
+    table = _table(["entry", "training, s", "training, CPU s", "test, ms per user", "parameters", "peak memory, MiB"], body)
+    note = ("Training includes validation, and stages that the run found done by another one (`or more`: done outside of this comparison, at a "
+            "cost not counted here). Peak memory is that of the whole process.")
+    return f"{table}\n\n{note}"
+
+
+def _significance(comparison, tests):
+    if not tests:
+        return ""
+    body = [[test["entry"], test["metric"], *_tested(test)] for test in tests]
+    table = _table(["entry", "metric", f"difference to {comparison.reference}", "95 % interval", "p", "p, Holm", ""], body)
+    note = (f"Per user, averaged over the seeds: what varies is the users, not the seeds. Interval: bootstrap over users, {DRAWS} draws. p: "
+            f"two-sided paired sign-flip test of the mean, {DRAWS} draws, so at least {1 / (1 + DRAWS):.4f}; corrected by Holm over all tests "
+            "of this comparison. An item tied with others counts with its mean over their orders.")
+    return f"Against {comparison.reference}:\n\n{table}\n\n{note}"
+
+
+def _tested(test):
+    if "refused" in test:
+        return [test["refused"], "", "", "", ""]
+    verdict = "not significant" if test["p_holm"] >= SIGNIFICANT else "better" if test["difference"] > 0 else "worse"
+    return [f"{test['difference']:+.4f}", f"{test['low']:+.4f} to {test['high']:+.4f}", f"{test['p']:.4f}", f"{test['p_holm']:.4f}", verdict]
+
+
+def _cell(value, name):
+    if value is None:
+        return ""
+    digits = 1 if name.startswith("popularity") else 4
+    return f"{value['mean']:.{digits}f}" + (f" ± {value['std']:.{digits}f}" if value["std"] is not None else "")
+
+
+def _table(header, body):
+    lines = [header, ["---"] * len(header), *body]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _made_with(comparison, runs):
+    """What the numbers were made with; each thing once, all of them where runs differ."""
+    records = [record for seeds in runs.values() for record, _ in seeds.values()]
+    described = {
+        "command": [record["command"] for record in records], "commit": [record["commit"] for record in records],
+        "machine": [f"{record['machine']['cpu']}, {record['machine']['cores']} cores, {record['machine']['system']}, {record['threads']} "
+                    "thread(s) a run" for record in records],
+        "versions": [", ".join(f"{name} {version}" for name, version in record["versions"].items()) for record in records]}
+    lines = [f"- {name}: " + "; ".join(f"`{said}`" for said in dict.fromkeys(values)) for name, values in described.items()]
+    shared = [f"- all entries: `{comparison.settings or 'defaults'}`"]
+    entries = [f"- {entry.name}: {entry.model}, `{entry.settings or 'defaults'}`" for entry in comparison.entries]
+    return ["## Settings", "\n".join(shared + entries), f"The full settings of each run are in {comparison.name}.json.",
+            "## Made with", "\n".join(lines)]

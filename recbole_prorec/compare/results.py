@@ -1,0 +1,118 @@
+"""The kept result of a run: <run>.json and <run>.npz, whole or not there, under a fingerprint of what they depend on."""
+
+import hashlib
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from recbole_prorec.artifacts import fingerprint
+from recbole_prorec.compare.machine import versions
+from recbole_prorec.errors import InputError
+from recbole_prorec.registry import properties_file
+
+# settings that say where things lie or what is shown, not what comes out
+WITHOUT_EFFECT = {"data_path", "cache_dir", "checkpoint_dir", "show_progress", "state", "log_wandb", "gpu_id"}
+
+
+def depends_on(run):
+    """All that a run's result depends on, as json can hold it."""
+    settings = {name: value for name, value in run.settings.items() if name not in WITHOUT_EFFECT}
+    ours = [properties_file("model", run.model), properties_file("dataset", run.dataset)]
+    files = {str(value): _hash(value) for value in settings.values() if isinstance(value, str) and Path(value).is_file()}
+    return {"model": run.model, "settings": settings, "data": hash_data(run), "files": files, "versions": versions(),
+            "defaults": {file.name: _hash(file) for file in ours if file}}
+
+
+def hash_data(run):
+    """sha256 of each file of the data set."""
+    folder = data_folder(run)
+    files = {file.name: _hash(file) for file in sorted(folder.glob(f"{run.dataset}.*")) if file.is_file()}
+    if not any(name.endswith(".inter") for name in files):
+        raise InputError(f"data set {run.dataset!r}: there is no {folder / (run.dataset + '.inter')}. Set data_path, among the settings of the "
+                         f"comparison, to the folder that contains the folder {run.dataset}.")
+    return files
+
+
+def data_folder(run):
+    """Where RecBole reads the data set."""
+    if run.dataset == "ml-100k":  # RecBole takes its own copy, whatever data_path says
+        import recbole
+
+        return Path(recbole.__file__).parent / "dataset_example" / "ml-100k"
+    return Path(run.settings.get("data_path", "dataset"), run.dataset)
+
+
+def _hash(file):
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+
+
+def with_key(run):
+    """What a child process needs: the run, what it depends on, and the fingerprint of that."""
+    parts = json.loads(json.dumps(depends_on(run), default=str))
+    return {"run": asdict(run), "depends_on": parts, "fingerprint": fingerprint(parts)}
+
+
+def save(folder, name, record, arrays):
+    """The .json comes last: where it is, the result is whole."""
+    _write(folder / f"{name}.npz", lambda file: np.savez_compressed(file, **arrays))
+    text = json.dumps(record, indent=1, default=str)
+    _write(folder / f"{name}.json", lambda file: file.write(text.encode()))
+
+
+def write_text(path, text):
+    _write(path, lambda file: file.write(text.encode()))
+
+
+def _write(path, fill):
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    with open(unfinished, "wb") as file:
+        fill(file)
+    os.replace(unfinished, path)
+
+
+def load(folder, name):
+    """(record, arrays), or None where the run is not finished."""
+    path = folder / f"{name}.json"
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path.with_suffix(".npz"), allow_pickle=False) as file:
+            return json.loads(path.read_text(encoding="utf-8")), {key: file[key] for key in file.files}
+    except Exception as error:  # damage shows itself in a dozen types
+        raise InputError(f"the result {path} is damaged ({type(error).__name__}: {error}). Delete it and its .npz; the same command makes "
+                         "them anew.") from error
+
+
+def is_finished(folder, name, keyed):
+    """Whether the run's result is there. InputError if it was made under other settings, data or versions."""
+    found = load(folder, name)
+    if found is None:
+        return False
+    if found[0]["fingerprint"] != keyed["fingerprint"]:
+        raise InputError(f"{folder / name}.json was made under other conditions ({_changes(found[0]['depends_on'], keyed['depends_on'])}). "
+                         "Nothing was run or removed. Give the comparison another name or --output, or delete that file to run it anew.")
+    return True
+
+
+def _changes(before, now):
+    """Names of what differs: "settings.n_layers: 2 then, 1 now"."""
+    flat_before, flat_now = dict(_flat(before)), dict(_flat(now))
+    names = [name for name in {**flat_before, **flat_now} if flat_before.get(name) != flat_now.get(name)]
+    said = [f"{name}: {_short(flat_before.get(name))} then, {_short(flat_now.get(name))} now" for name in names[:4]]
+    return "; ".join(said + [f"and {len(names) - 4} more"] * (len(names) > 4))
+
+
+def _flat(parts, prefix=""):
+    for name, value in parts.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _short(value):
+    text = "absent" if value is None else str(value)
+    return text if len(text) <= 20 else text[:12] + "..."

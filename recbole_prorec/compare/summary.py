@@ -1,0 +1,77 @@
+"""Finished runs -> numbers per data set and entry, and tests against the reference. No formatting."""
+
+import numpy as np
+
+from recbole_prorec.compare import results
+from recbole_prorec.compare.ranks import metric_per_user
+from recbole_prorec.compare.significance import bootstrap_interval, holm, sign_flip_p
+from recbole_prorec.compare.stage_times import full_seconds, seconds_of_stages
+
+TESTED = ("ndcg", "recall")
+COSTS = ("training_seconds", "training_cpu_seconds", "milliseconds_per_user", "n_parameters", "peak_memory_mib")
+
+
+def load_runs(comparison):
+    """{(data set, entry): {seed: (record, arrays)}} of what is finished."""
+    found = {}
+    for run in comparison.runs():
+        result = results.load(comparison.folder, run.name)
+        if result is not None:
+            found.setdefault((run.dataset, run.entry), {})[run.seed] = result
+    return found
+
+
+def summarize(comparison, runs):
+    """A row per data set and entry: {"dataset", "entry", "model", "seeds", "values": {name: {"mean", "std"}}}, and the tests."""
+    computed = seconds_of_stages(record for seeds in runs.values() for record, _ in seeds.values())
+    rows = [_row(dataset, entry, [record for record, _ in seeds.values()], computed) for (dataset, entry), seeds in runs.items()]
+    return rows, _tests(comparison, runs)
+
+
+def _row(dataset, entry, records, computed):
+    values = [_values(record, computed) for record in records]
+    unknown = any(full_seconds(record, computed)[1] for record in records)
+    return {"dataset": dataset, "entry": entry, "model": records[0]["model"], "seeds": [record["seed"] for record in records],
+            "cost_of_a_stage_unknown": unknown, "values": {name: _spread([value[name] for value in values]) for name in values[0]}}
+
+
+def _values(record, computed):
+    depth, (seconds, cpu_seconds) = record["depth"], full_seconds(record, computed)[0]
+    return {**record["test"], f"coverage@{depth}": record["coverage"], f"popularity@{depth}": record["popularity"],
+            f"valid {record['valid_metric']}": record["best_valid_score"], "training_seconds": seconds, "training_cpu_seconds": cpu_seconds,
+            "milliseconds_per_user": 1000 * record["evaluation_seconds"] / record["n_users"], "n_parameters": record["n_parameters"],
+            "peak_memory_mib": record["peak_memory_bytes"] / 2**20}
+
+
+def _spread(values):
+    return {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1)) if len(values) > 1 else None}
+
+
+def _tests(comparison, runs):
+    """Each entry against the reference, per user and averaged over seeds; p-values corrected over all tests of the comparison."""
+    tests = [_test(dataset, entry, metric, comparison.depth, runs[dataset, comparison.reference], seeds)
+             for (dataset, entry), seeds in runs.items() if entry != comparison.reference and (dataset, comparison.reference) in runs
+             for metric in TESTED]
+    usable = [test for test in tests if "p" in test]
+    for test, p in zip(usable, holm([test["p"] for test in usable])):
+        test["p_holm"] = p
+    return tests
+
+
+def _test(dataset, entry, metric, depth, reference, other):
+    test = {"dataset": dataset, "entry": entry, "metric": f"{metric}@{depth}"}
+    if not _same_task(reference, other):
+        return {**test, "refused": "not tested on the same items of the same users out of a catalogue of the same size"}
+    differences = _per_user(other, metric, depth) - _per_user(reference, metric, depth)
+    low, high = bootstrap_interval(differences)
+    return {**test, "difference": float(differences.mean()), "low": low, "high": high, "p": sign_flip_p(differences)}
+
+
+def _same_task(reference, other):
+    tasks = {(record["n_items"], arrays["user_keys"].tobytes(), arrays["target_keys"].tobytes())
+             for record, arrays in [*reference.values(), *other.values()]}
+    return len(tasks) == 1
+
+
+def _per_user(seeds, metric, depth):
+    return np.mean([metric_per_user(metric, depth, arrays["above"], arrays["tied"]) for _, arrays in seeds.values()], axis=0)

@@ -58,7 +58,7 @@ def _given(args):
 
 def _compare(comparison, args):
     keyed = {run.name: results.with_key(run) for run in comparison.runs()}
-    folder = _make(comparison.folder)
+    folder = _make(comparison)
     left = {name: run for name, run in keyed.items() if not results.is_finished(folder, name, run)}
     chosen = {name: run for name, run in left.items() if run["run"]["entry"] in _chosen_entries(comparison, args)}
     command = shlex.join(["compare_recbole", *sys.argv[1:]])
@@ -81,12 +81,14 @@ def _chosen_entries(comparison, args):
     return args.entries or names
 
 
-def _make(folder):
+def _make(comparison):
+    """The folder of the comparison, with one for each data set."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        for data in comparison.datasets:
+            (comparison.folder / data.name).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"the results folder {folder} cannot be made ({error}). Give another one by --output.") from error
-    return folder
+        raise InputError(f"the results folder {comparison.folder} cannot be made ({error}). Give another one by --output.") from error
+    return comparison.folder
 
 
 def _interrupt(*_):

@@ -44,7 +44,8 @@ class Run:
 
     @property
     def name(self):
-        return f"{self.dataset}-{self.entry}-{self.seed}"
+        """That of its files in the comparison's folder."""
+        return f"{self.dataset}/{self.entry}-{self.seed}"
 
 
 @dataclass(frozen=True)

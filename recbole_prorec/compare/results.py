@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 from recbole_prorec.artifacts import fingerprint
 from recbole_prorec.compare.machine import versions
@@ -23,7 +24,7 @@ def depends_on(run):
     ours = [properties_file("model", run.model), properties_file("dataset", run.dataset)]
     files = {str(value): _hash(value) for value in settings.values() if isinstance(value, str) and Path(value).is_file()}
     return {"model": run.model, "settings": settings, "data": hash_data(run), "files": files, "versions": versions(),
-            "defaults": {file.name: _hash(file) for file in ours if file}}
+            "defaults": {file.name: yaml.safe_load(file.read_text(encoding="utf-8")) for file in ours if file}}
 
 
 def hash_data(run):
@@ -50,9 +51,9 @@ def _hash(file):
 
 
 def with_key(run):
-    """What a child process needs: the run, what it depends on, and the fingerprint of that."""
+    """What a child process needs: the run, its name, what it depends on, and the fingerprint of that."""
     parts = json.loads(json.dumps(depends_on(run), default=str))
-    return {"run": asdict(run), "depends_on": parts, "fingerprint": fingerprint(parts)}
+    return {"name": run.name, "run": asdict(run), "depends_on": parts, "fingerprint": fingerprint(parts)}
 
 
 def save(folder, name, record, arrays):

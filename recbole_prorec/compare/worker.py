@@ -29,8 +29,7 @@ def main():
     except InputError as error:
         print(f"InputError: {error}", file=sys.stderr)
         return 2
-    name = f"{record['dataset']}-{record['entry']}-{record['seed']}"
-    results.save(Path(given["folder"]), name, record, arrays)
+    results.save(Path(given["folder"]), given["name"], record, arrays)
     return 0
 
 

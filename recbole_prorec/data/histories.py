@@ -104,7 +104,7 @@ class WindowBatches:
         self.wanted = torch.from_numpy(np.where(histories.is_target, histories.items, 0)).to(device)
         rng = np.random.default_rng(seed)
         begin, end, ask = histories.windows(length, stride, rng)
-        order = _shuffled_by_length(end - begin, batch_size, rng)
+        order = shuffled_by_length(end - begin, rng)
         self.begin, self.end, self.ask = (torch.from_numpy(array[order]).to(device) for array in (begin, end, ask))
         self.batch_order = rng.permutation(-(-len(order) // batch_size))
 
@@ -121,6 +121,6 @@ class WindowBatches:
             yield Interaction({INPUTS: self.items[at] * inside, TARGETS: self.wanted[at + 1] * (inside & (at >= ask))})
 
 
-def _shuffled_by_length(lengths, batch_size, rng):
-    """A random order in which windows of like length stand together: sorted by length with a little noise."""
+def shuffled_by_length(lengths, rng):
+    """A random order in which sequences of like length stand together: sorted by length with a little noise."""
     return np.argsort(lengths + rng.random(len(lengths)), kind="stable")

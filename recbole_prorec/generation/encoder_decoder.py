@@ -42,19 +42,19 @@ class EncoderDecoder(nn.Module):
     before it and relative biases, and there is no token for the user.
 
     Args:
-        n_levels, codebook_size: of the codes. width: D. max_items: longest history. n_encoder_layers, n_decoder_layers: blocks.
-        block: n_heads, head_size, inner_size, attention_dropout, hidden_dropout of all of them.
+        n_levels, codebook_size: of the codes. width: D. max_items: longest history. encoder, decoder: n_layers, n_heads, head_size,
+            inner_size, attention_dropout, hidden_dropout of each.
     """
 
-    def __init__(self, n_levels, codebook_size, width, max_items, n_encoder_layers, n_decoder_layers, block):
+    def __init__(self, n_levels, codebook_size, width, max_items, encoder, decoder):
         super().__init__()
         self.register_buffer("offset", torch.arange(n_levels) * codebook_size, persistent=False)
         self.code_embedding = nn.Embedding(n_levels * codebook_size, width)
         self.position = nn.Embedding(max_items, width)
         self.norm_input = nn.LayerNorm(width, eps=1e-12)
-        self.dropout = Dropout(block["hidden_dropout"])
-        self.blocks = nn.ModuleList(Block(width, **block) for _ in range(n_encoder_layers))
-        self.decoder = CrossDecoder(n_levels, codebook_size, width, n_decoder_layers, block, self.code_embedding)
+        self.dropout = Dropout(encoder["hidden_dropout"])
+        self.blocks = stack(Block, width, **encoder)
+        self.decoder = CrossDecoder(n_levels, codebook_size, width, decoder, self.code_embedding)
         self.apply(init_weights)
 
     def forward(self, inputs, lengths, codes):
@@ -74,17 +74,18 @@ class CrossDecoder(LevelHeads):
     """p(codes | memory), level by level.
 
     Args:
-        n_levels: L. codebook_size: K. width: D. n_layers: blocks. block: their arguments. code_embedding: of the L K tokens, the encoder's.
+        n_levels: L. codebook_size: K. width: D. transformer: n_layers and the blocks' arguments. code_embedding: of the L K tokens, the
+            encoder's.
     """
 
-    def __init__(self, n_levels, codebook_size, width, n_layers, block, code_embedding):
+    def __init__(self, n_levels, codebook_size, width, transformer, code_embedding):
         super().__init__(n_levels, codebook_size)
         self.code_embedding = code_embedding
         self.begin = nn.Parameter(torch.zeros(width))  # the token before the first code
         self.position = nn.Embedding(n_levels, width)
         self.norm_input = nn.LayerNorm(width, eps=1e-12)
-        self.dropout = Dropout(block["hidden_dropout"])
-        self.blocks = nn.ModuleList(CrossBlock(width, **block) for _ in range(n_layers))
+        self.dropout = Dropout(transformer["hidden_dropout"])
+        self.blocks = stack(CrossBlock, width, **transformer)
         self.add_heads(width)
         nn.init.normal_(self.begin, std=0.02)
 
@@ -119,3 +120,7 @@ class CrossDecoder(LevelHeads):
             x, level = block.step(x, level, keys_values, cache.mask, rows)
             levels.append(level)
         return x.squeeze(1), Cache(levels, cache.memory, cache.mask, cache.owner)
+
+
+def stack(kind, width, n_layers, **arguments):
+    return nn.ModuleList(kind(width, **arguments) for _ in range(n_layers))

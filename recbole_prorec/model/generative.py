@@ -33,15 +33,19 @@ class GenerativeRecommender(SequentialRecommender):
     def add_codes(self):
         """The buffer of codes, filled with placeholders, so that an untrained model works."""
         self.register_buffer("codes", placeholder_codes(self.n_items, self.n_levels, self.codebook_size))
-        self.register_load_state_dict_post_hook(lambda module, _: module.forget())
+        self.register_load_state_dict_post_hook(_forget)
 
     def forget(self):
         """Drop what is derived from parameters and buffers."""
         self._trie = None
 
+    def _apply(self, fn, recurse=True):  # every move to another device or dtype comes through here
+        self.forget()
+        return super()._apply(fn, recurse)
+
     @property
     def trie(self):
-        if self._trie is None or self._trie.codes.device != self.codes.device:
+        if self._trie is None:
             self._trie = Trie(self.codes)
         return self._trie
 
@@ -58,6 +62,11 @@ class GenerativeRecommender(SequentialRecommender):
             return batch[INPUTS], batch[TARGETS]
         inputs, lengths = batch[self.ITEM_SEQ], batch[self.ITEM_SEQ_LEN]
         return inputs, torch.zeros_like(inputs).scatter_(1, lengths.unsqueeze(1) - 1, batch[self.POS_ITEM_ID].unsqueeze(1))
+
+
+def _forget(model, incompatible_keys):
+    """A hook of torch's; a function of the module, because a lambda could not be pickled with the model."""
+    model.forget()
 
 
 def placeholder_codes(n_items, n_levels, codebook_size):

@@ -143,9 +143,13 @@ class PRORec(GenerativeRecommender):
 
     def item_table(self):
         """What the current stage's encoder reads [n_items, D]; computed once in evaluation."""
-        if self._table is None or self.training:
-            if self.stage == ALIGNMENT:
-                self._table = self.aligner.item_table(self.aligner.adapted(self.text))
-            else:
-                self._table = self.generator.item_table(self.codes, self.aligned)
+        if self.training or torch.is_grad_enabled():  # a kept table would hold a graph, and no model with one can be copied
+            return self._make_table()
+        if self._table is None:
+            self._table = self._make_table()
         return self._table
+
+    def _make_table(self):
+        if self.stage == ALIGNMENT:
+            return self.aligner.item_table(self.aligner.adapted(self.text))
+        return self.generator.item_table(self.codes, self.aligned)

@@ -52,6 +52,12 @@ class AlignmentModel(nn.Module):
         device = self.collaborative.weight.device
         self.adapter = ModalityAdapter(text_size, self.collaborative.embedding_dim).to(device)
 
+    def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs):
+        weight = state_dict.get(prefix + "adapter.project.weight")
+        if weight is not None and weight.shape[1] != self.adapter.project.in_features:
+            self.set_text_size(weight.shape[1])  # a checkpoint brings the size of its text embeddings along
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
     def adapted(self, text):
         """Text embeddings [n_items, D_text] -> E_T [n_items, D], row 0 zero."""
         adapted = self.adapter(self.text_dropout(text))

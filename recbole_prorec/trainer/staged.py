@@ -53,6 +53,7 @@ class StagedTrainer(Trainer):
         if self.histories.n_targets == 0:
             raise InputError("no user has a training target: leave-one-out needs at least 3 interactions of a user. Loosen the filters, or "
                              "use a larger data set.")
+        self.eval_collector.data_collect(train_data)  # RecBole's fit does it too, but where every stage is finished nothing calls that
         with fast_matmul(self.device):
             if self.resumed_from is None:
                 self.store = ArtifactStore(self.config["cache_dir"])
@@ -130,7 +131,8 @@ class StagedTrainer(Trainer):
             self.start_epoch, self.cur_step, self.best_valid_result = 0, 0, None
             self.best_valid_score = -np.inf if self.valid_metric_bigger else np.inf
             self.optimizer = self._build_optimizer()
-        self.best_epoch, self.best_state = self.start_epoch - 1, None if fresh else self.stage_state()
+        validated = self.run["valid_data"] and self.eval_step > 0
+        self.best_epoch, self.best_state = self.start_epoch - 1, self.stage_state() if validated and not fresh else None
 
     def train_stage(self, stage, key, saved=False, callback_fn=None):
         """RecBole's own fit over the stage's epochs, from where `key`'s artifact left off, to the best epoch's weights."""

@@ -1,0 +1,216 @@
+"""PRORec keeps RecBole's contract."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from conftest import write_markov_dataset
+from pipeline import Run, settings
+
+RANKING_METRICS = ["Recall", "NDCG", "MRR", "Hit", "Precision", "MAP", "GAUC", "ItemCoverage", "AveragePopularity", "GiniIndex",
+                   "ShannonEntropy", "TailPercentage"]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("prorec")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr("sys.argv", ["pytest"])
+        yield write_markov_dataset(folder)
+
+
+@pytest.fixture(scope="module")
+def run(place):
+    """A trained run; the tests read it and leave it as it is."""
+    return Run(place).fit()
+
+
+@pytest.fixture
+def model(run):
+    return run.model.eval()
+
+
+def scores(model, run):
+    with torch.no_grad():
+        return model.full_sort_predict(run.batch()).view(-1, run.dataset.item_num)
+
+
+def test_full_sort_predict_scores_all_items_of_all_users(model, run):
+    found = scores(model, run)
+    assert found.shape == (80, 61)
+    assert (torch.isfinite(found).sum(1) == model.beam_size).all()
+    assert (found[:, 0] == float("-inf")).all()
+
+
+def test_predict_is_the_score_of_full_sort_predict_up_to_a_constant_per_user(model, run):
+    batch = run.batch()
+    ranked = scores(model, run)
+    items = ranked.topk(5).indices
+    with torch.no_grad():
+        single = []
+        for item in items.T:
+            batch[model.ITEM_ID] = item
+            single.append(model.predict(batch))
+    difference = torch.stack(single, dim=1) - ranked.gather(1, items)
+    assert single[0].shape == (80,)
+    torch.testing.assert_close(difference, difference[:, :1].expand(-1, 5), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("ranking, fusion_scope", [("generative", "beam"), ("fused", "beam"), ("fused", "all")])
+def test_a_beam_of_all_items_ranks_as_predict_does(model, run, ranking, fusion_scope, monkeypatch):
+    monkeypatch.setattr(model, "ranking", ranking)
+    monkeypatch.setattr(model, "fusion_scope", fusion_scope)
+    monkeypatch.setattr(model, "beam_size", 60)
+    batch, predicted = run.batch(), []
+    with torch.no_grad():
+        for item in range(1, 61):
+            batch[model.ITEM_ID] = torch.full((80,), item)
+            predicted.append(model.predict(batch))
+    difference = torch.stack(predicted, dim=1) - scores(model, run)[:, 1:]
+    torch.testing.assert_close(difference, difference[:, :1].expand(-1, 60), atol=1e-4, rtol=0)
+    if ranking == "generative":
+        torch.testing.assert_close(torch.stack(predicted).exp().sum(0), torch.ones(80))
+
+
+def test_a_batch_equals_its_users_one_by_one(model, run):
+    batch = run.batch()
+    with torch.no_grad():
+        alone = torch.cat([model.full_sort_predict(batch[row:row + 1]).view(1, -1) for row in range(10)])
+    torch.testing.assert_close(scores(model, run)[:10], alone, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))], ids=["deepcopy", "pickle"])
+def test_a_copy_scores_the_same_in_evaluation_and_amid_training(model, run, copied):
+    expected = scores(model, run)
+    assert torch.equal(scores(copied(model), run), expected)
+    model.train()
+    sum(model.calculate_loss(next(iter(run.train_data)))).backward()
+    model.zero_grad()
+    assert torch.equal(scores(copied(model).eval(), run), expected)
+    model.eval()
+
+
+def test_a_copy_shares_nothing_with_the_original(model, run):
+    expected, twin = scores(model, run), copy.deepcopy(model)
+    with torch.no_grad():
+        for parameter in twin.parameters():
+            parameter.zero_()
+    twin.load_state_dict(twin.state_dict())
+    assert torch.equal(scores(model, run), expected)
+    assert not torch.equal(scores(twin, run), expected)
+
+
+def test_the_state_dict_is_the_whole_model(model, run, place):
+    fresh = Run(place, text_embedding_size=6).model.eval()
+    assert not torch.equal(scores(fresh, run), scores(model, run))  # and its trie is built now
+    fresh.load_state_dict(model.state_dict())
+    fresh.load_other_parameter(model.other_parameter())
+    assert torch.equal(scores(fresh, run), scores(model, run))
+
+
+def test_new_weights_count_at_once(model, run):
+    twin = copy.deepcopy(model)
+    before = scores(twin, run)
+    twin.load_state_dict({name: torch.zeros_like(tensor) if "position" in name else tensor for name, tensor in twin.state_dict().items()})
+    assert not torch.equal(scores(twin, run), before)
+
+
+def test_moving_the_model_drops_what_was_computed_before(model, run):
+    twin = copy.deepcopy(model)
+    scores(twin, run)
+    with torch.no_grad():
+        assert twin.double().item_table().dtype == torch.float64
+
+
+def test_get_flops_works_before_fit(place):
+    from recbole.data.transform import construct_transform
+    from recbole.utils import get_flops
+
+    fresh = Run(place)
+    assert get_flops(fresh.model, fresh.dataset, fresh.config["device"], fresh.trainer.logger, construct_transform(fresh.config)) > 0
+
+
+def test_an_untrained_model_is_a_distribution_over_the_catalogue(place):
+    fresh = Run(place, ranking="generative")
+    scored = fresh.model.eval().code_scores(fresh.model.states(fresh.batch()))
+    torch.testing.assert_close(scored.exp().sum(1), torch.ones(80))
+
+
+def test_recboles_own_batches_can_be_trained_on(model, run):
+    losses = model.calculate_loss(next(iter(run.train_data)))
+    assert all(torch.isfinite(loss) for loss in losses)
+
+
+def test_a_checkpoint_loads_anywhere(run):
+    from recbole.quick_start import load_data_and_model
+
+    config, model, dataset, _, _, test_data = load_data_and_model(run.trainer.saved_model_file)
+    loaded = scores(model.eval(), run)
+    assert config["model"] == "PRORec" and dataset.item_num == 61 and len(test_data.dataset) == 80
+    assert torch.equal(loaded, scores(run.model.eval(), run))
+
+
+def test_case_study_finds_real_items(run):
+    from recbole.utils.case_study import full_sort_scores, full_sort_topk
+
+    users = run.dataset.token2id(run.dataset.uid_field, ["u3", "u5"])
+    values, items = full_sort_topk(users, run.model.eval(), run.test_data, k=10)
+    assert items.shape == (2, 10) and (items > 0).all() and torch.isfinite(values).all()
+    everything = full_sort_scores(users, run.model, run.test_data)
+    torch.testing.assert_close(everything.gather(1, items), values)
+    assert all(len(set(row)) == 10 for row in items.tolist())
+
+
+@pytest.mark.parametrize("changes", [{}, {"text_embedding_size": 6}], ids=["default width of the text", "its real width"])
+def test_evaluate_takes_a_model_file(run, place, changes):
+    fresh = Run(place, **changes)
+    assert fresh.test(model_file=run.trainer.saved_model_file) == run.test()
+
+
+def test_a_checkpoint_can_be_resumed_for_more_epochs(run, place):
+    more = Run(place, epochs=5)
+    more.trainer.resume_checkpoint(run.trainer.saved_model_file)
+    more.trainer.saved_model_file = run.trainer.saved_model_file.replace(".pth", "-more.pth")
+    more.fit()
+    first = run.trainer.best_epoch + 1
+    assert more.trained == [("generation", epoch) for epoch in range(first, 5)]
+    assert torch.equal(more.model.codes, run.model.codes)
+    assert more.valid_score >= run.valid_score - 1e-9
+
+
+def test_resuming_without_validation_keeps_what_it_trains(run, place):
+    more = Run(place, epochs=5, ranking="generative")
+    more.trainer.resume_checkpoint(run.trainer.saved_model_file)
+    more.trainer.saved_model_file = run.trainer.saved_model_file.replace(".pth", "-blind.pth")
+    more.valid_data = None
+    more.fit()
+    trained, kept = more.model.generator.state_dict(), run.model.generator.state_dict()
+    assert more.trained and any(not torch.equal(trained[name], kept[name]) for name in kept)
+
+
+def test_training_without_validation_keeps_the_last_epoch(place):
+    blind = Run(place, seed=8)
+    blind.valid_data = None
+    blind.fit()
+    assert blind.trained == [(stage, epoch) for stage in ("alignment", "generation") for epoch in range(3)]
+    assert blind.test()["ndcg@10"] >= 0
+
+
+@pytest.mark.parametrize("mode", ["full", "uni10"])
+def test_all_ranking_metrics_are_reported_with_and_without_stages_to_train(place, mode):
+    evaluation = {"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": "user", "mode": mode}
+    for _ in range(2):  # the second time every stage is found finished
+        found = Run(place, metrics=RANKING_METRICS, eval_args=evaluation, topk=[5, 10], alignment_epochs=1, epochs=1).fit().test()
+        assert {name.split("@")[0] for name in found} == {name.lower() for name in RANKING_METRICS}
+        assert np.isfinite(list(found.values())).all()
+    assert mode == "full" or found["hit@10"] > 0.5  # ten of eleven candidates are listed
+
+
+def test_stock_quick_start_runs_it(place):
+    from recbole.quick_start import run_recbole
+
+    result = run_recbole(model="PRORec", dataset="tiny", saved=False, config_dict=settings(place, epochs=1, alignment_epochs=1))
+    assert set(result) >= {"best_valid_score", "test_result"}

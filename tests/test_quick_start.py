@@ -1,5 +1,6 @@
 """The command run_recbole: flags, the protocol, one-line errors, and functions for other processes."""
 
+import os
 import pickle
 import subprocess
 import sys
@@ -121,12 +122,13 @@ def test_a_process_runs_recboles_function_under_the_protocol_if_told(monkeypatch
     assert made == [((0, "BPR", {}), False), ((1, "BPR", {}), True)]
 
 
-def test_an_empty_process_gets_as_far_as_our_models():
+def test_an_empty_process_gets_as_far_as_our_models(tmp_path):
     """Unpickled elsewhere, the function finds a model of ours; it ends at the data set, which does not exist."""
     code = ("import pickle, sys\n"
             f"f = pickle.loads({pickle.dumps(quick_start.objective_function)!r})\n"
             "f({'model': 'PRORec', 'dataset': 'nowhere', 'data_path': '/nonexistent/', 'state': 'ERROR'}, saved=False)")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    environment = {**os.environ, "PYTHONPATH": str(Path(quick_start.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
     assert InputError.__name__ in done.stderr and "data set 'nowhere'" in done.stderr
 
 

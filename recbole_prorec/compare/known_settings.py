@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from recbole_prorec.errors import InputError
-from recbole_prorec.registry import properties_file
+from recbole_prorec.registry import properties_folder
 
 
 def check_names_of_settings(settings, models):
@@ -26,10 +26,10 @@ def settings_of(model):
     import recbole
     from recbole.utils import argument_list
 
-    ours = properties_file("model", model)
+    ours = properties_folder()
     stock = Path(recbole.__file__).parent / "properties"
     files = [stock / "overall.yaml", *stock.glob("dataset/*.yaml"), *stock.glob("quick_start_config/*.yaml"),
-             stock / "model" / f"{model}.yaml", *([ours] if ours else [])]
+             stock / "model" / f"{model}.yaml", ours / "model" / f"{model}.yaml", *ours.glob("dataset/*.yaml")]
     names = {name for key, names in vars(argument_list).items() if key.endswith("_arguments") for name in names}
     return names.union(*(_keys(file) for file in files if file.is_file()))
 

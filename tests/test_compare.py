@@ -1,0 +1,292 @@
+"""A comparison is honest: ranks are RecBole's, tests are paired and corrected, costs are whole, failures and other settings are told."""
+
+import csv
+import itertools
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from recbole_prorec import registry
+from recbole_prorec.artifacts import ArtifactStore
+from recbole_prorec.compare import command, ranks, results, significance, worker
+from recbole_prorec.compare.plan import make_comparison, read_yaml
+from recbole_prorec.compare.stage_times import full_seconds, seconds_of_stages, watch_stages
+from recbole_prorec.compare.summary import summarize
+from recbole_prorec.errors import InputError
+
+COMPARISONS = Path(__file__).parents[1] / "comparisons"
+
+
+# Ranks
+
+def test_counts_above_and_tied_by_hand():
+    inf = float("inf")
+    scores = torch.tensor([[-inf, 3.0, 1.0, 2.0], [-inf, 1.0, 1.0, 1.0], [-inf, 5.0, -inf, 4.0]])
+    above, tied = ranks.count_above_and_tied(scores, torch.tensor([3, 2, 2]))
+    assert above.tolist() == [1, 0, ranks.NOT_FOUND] and tied.tolist() == [0, 2, 0]
+
+
+def test_scores_that_are_no_numbers_are_refused():
+    with pytest.raises(ValueError, match="NaN"):
+        ranks.count_above_and_tied(torch.tensor([[0.0, float("nan")]]), torch.tensor([1]))
+
+
+@pytest.mark.parametrize("name, k", list(itertools.product(ranks.GAINS, (1, 2, 3, 5))))
+def test_a_metric_of_a_tied_item_is_the_mean_over_all_orders_of_the_tie(name, k):
+    for above, tied in itertools.product(range(4), range(4)):
+        places = np.arange(above + 1, above + tied + 2)  # where the item can come to stand
+        expected = np.mean(np.where(places <= k, ranks.GAINS[name](places), 0))
+        assert ranks.metric_per_user(name, k, np.array([above]), np.array([tied]))[0] == pytest.approx(expected)
+
+
+def test_an_item_outside_of_the_beam_counts_nothing():
+    for name in ranks.GAINS:
+        assert ranks.metric_per_user(name, 10, np.array([ranks.NOT_FOUND]), np.array([0])).tolist() == [0]
+
+
+def test_metrics_that_the_ranks_cannot_give_are_refused_and_any_order_of_ties_is_not():
+    above, tied = np.array([0, 4, 30, ranks.NOT_FOUND]), np.array([0, 1, 0, 0])
+    for recall in (0.25, 0.5):  # the tied item stands on place 5 or 6
+        ranks.check_against({"recall@5": recall}, [5], above, tied)
+    for recall in (0.2, 0.55):
+        with pytest.raises(RuntimeError, match="recall@5"):
+            ranks.check_against({"recall@5": recall}, [5], above, tied)
+
+
+def test_coverage_and_popularity_by_hand():
+    items = np.array([[1, 2], [2, 0]])
+    assert ranks.coverage(items, n_items=5) == 2 / 4
+    assert ranks.average_popularity(items, np.array([0, 10, 1, 7, 7])) == 4.0
+
+
+# Significance
+
+def test_holm_by_hand():
+    assert significance.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert significance.holm([0.9, 0.8]) == [1, 1]
+    assert significance.holm([]) == []
+
+
+def test_the_sign_flip_test_comes_to_the_exact_one():
+    differences = np.array([0.5, 0.9, -0.2, 0.4, 0.7, 0.0, 0.3, -0.1])
+    flipped = [abs(np.dot(signs, differences)) for signs in itertools.product([-1, 1], repeat=len(differences))]
+    exact = np.mean(np.array(flipped) >= abs(differences.sum()) - 1e-9)
+    assert significance.sign_flip_p(differences) == pytest.approx(exact, abs=0.01)
+    assert significance.sign_flip_p(-differences) == significance.sign_flip_p(differences)
+
+
+def test_no_difference_is_not_significant_and_a_steady_one_is():
+    assert significance.sign_flip_p(np.zeros(50)) == 1
+    assert significance.sign_flip_p(np.full(50, 0.1)) == pytest.approx(1 / (1 + significance.DRAWS))
+
+
+def test_p_values_of_chance_are_spread_evenly():
+    rng = np.random.default_rng(1)
+    p_values = [significance.sign_flip_p(rng.normal(size=30), draws=200) for _ in range(300)]
+    assert np.mean(np.array(p_values) < 0.05) < 0.1 and 0.4 < np.mean(p_values) < 0.6
+
+
+def test_the_bootstrap_interval_is_that_of_the_central_limit():
+    differences = np.random.default_rng(0).normal(0.3, 1, 2000)
+    margin = 1.96 * differences.std() / np.sqrt(2000)
+    assert significance.bootstrap_interval(differences) == pytest.approx((differences.mean() - margin, differences.mean() + margin), abs=0.005)
+
+
+# Costs
+
+def test_the_time_of_a_stage_found_done_is_added_once():
+    def stage(key, how, seconds):
+        return {"key": key, "how": how, "seconds": seconds, "cpu_seconds": seconds / 2}
+
+    first = {"training_seconds": 30.0, "training_cpu_seconds": 15.0, "stages": [stage("a", "computed", 10.0), stage("a", "computed", 0.5),
+                                                                                stage("b", "computed", 19.0), stage("b", "reused", 0.1)]}
+    second = {"training_seconds": 20.0, "training_cpu_seconds": 9.0, "stages": [stage("a", "reused", 0.1), stage("c", "computed", 19.0)]}
+    third = {"training_seconds": 5.0, "training_cpu_seconds": 5.0, "stages": [stage("d", "resumed", 0.1), stage("d", "computed", 4.0)]}
+    computed = seconds_of_stages([first, second, third])
+    assert computed == {"a": (10.5, 5.25), "b": (19.0, 9.5), "c": (19.0, 9.5)}
+    assert full_seconds(first, computed) == ((30.0, 15.0), False)
+    assert full_seconds(second, computed) == ((30.5, 14.25), False)
+    assert full_seconds(third, computed) == ((5.0, 5.0), True)
+
+
+def test_stages_are_told_apart_by_what_the_store_answers(tmp_path):
+    store = ArtifactStore(tmp_path)
+    with watch_stages() as stages:
+        assert store.load("codes", "k") is None
+        store.save("codes", "k", {"codes": np.zeros(2)})
+        store.load("codes", "k")
+        store.save_state("generation", "g", {"finished": False})
+        store.load_state("generation", "g")
+        store.save_state("generation", "g", {"finished": True})
+        store.load_state("generation", "g")
+    assert [(stage["stage"], stage["how"]) for stage in stages] == [
+        ("codes", "computed"), ("codes", "reused"), ("generation", "resumed"), ("generation", "computed"), ("generation", "reused")]
+    store.save("codes", "k", {"codes": np.zeros(2)})
+    assert len(stages) == 5  # the store is as before
+
+
+# Bad input
+
+PLAIN = {"name": "x", "datasets": ["ml-100k"], "entries": ["Pop", "BPR"], "seeds": [1]}
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"entries": ["pop"]}, "'pop'.*Did you mean Pop"),
+    ({"entries": ["Pop", {"name": "Pop", "model": "BPR"}]}, "two entries .* called Pop"),
+    ({"seeds": [1, 1]}, "two seeds"),
+    ({"seeds": ["one"]}, "expected integers"),
+    ({"seeds": []}, "no seeds"),
+    ({"metrics": ["Recall", "Quality"]}, "'Quality'.*expected some of.*NDCG"),
+    ({"metrics": ["RMSE"]}, "no metric of ranked lists called 'RMSE'"),
+    ({"topk": [0]}, "topk"),
+    ({"reference": "SASRec"}, "'SASRec' is no entry; expected one of Pop, BPR"),
+    ({"entrys": []}, "no key 'entrys'"),
+    ({"datasets": "ml-100k"}, "expected a list"),
+    ({"entries": [{"model": "Pop"}]}, "expected name, model and settings"),
+    ({"entries": [{"name": "a/b", "model": "Pop"}]}, "'a/b' cannot be the name of a file"),
+    ({"entries": [{"name": "BPR", "settings": {"embeding_size": 8}}]}, "'embeding_size' is no setting of BPR.*Did you mean embedding_size"),
+    ({"settings": {"seed": 3}}, "seed .* at the top .*as seeds"),
+    ({"entries": [{"name": "BPR", "settings": {"topk": [1]}}]}, "topk stands among the settings"),
+])
+def test_bad_input_is_one_clear_error(change, message):
+    with pytest.raises(InputError, match=message):
+        make_comparison({**PLAIN, **change})
+
+
+def test_the_command_prints_the_error_and_runs_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "broken.yaml").write_text("entries: [", encoding="utf-8")
+    for arguments, message in [(["broken.yaml"], "broken.yaml cannot be read"), (["nowhere.yaml"], "nowhere.yaml"),
+                               (["--datasets", "nowhere", "--models", "Pop", "--seeds", "1"], "no dataset/nowhere/nowhere.inter"),
+                               (["--datasets", "ml-100k", "--models", "Pop", "--seeds", "1", "--jobs", "0"], "--jobs is 0")]:
+        assert command.main(arguments) == command.USAGE_ERROR
+        assert message in capsys.readouterr().err
+    assert [file.name for file in tmp_path.iterdir()] == ["broken.yaml"]
+
+
+@pytest.mark.parametrize("file", sorted(COMPARISONS.glob("*.yaml")), ids=lambda file: file.stem)
+def test_the_comparisons_that_come_with_the_package_can_be_run(file):
+    comparison = make_comparison(read_yaml(file))
+    assert comparison.name == file.stem and len(comparison.runs()) == len(comparison.seeds) * len(comparison.entries)
+
+
+# A whole comparison
+
+@pytest.fixture
+def tiny(tiny_dataset, monkeypatch):
+    """The dict of a comparison on the tiny data set, and what trains its runs in this process."""
+    monkeypatch.setattr(registry.Protocol, "for_all_models", True)
+    settings = {key: value for key, value in tiny_dataset.config.items() if key not in ("metrics", "topk", "seed")}
+    return {"name": "tiny", "datasets": [tiny_dataset.dataset], "seeds": [1, 2], "settings": settings,
+            "entries": ["Pop", {"name": "BPR", "settings": {"embedding_size": 8}}]}
+
+
+def train(comparison, tmp_path):
+    for run in comparison.runs():
+        given = {**results.with_key(run), "command": "pytest"}
+        (comparison.folder / run.dataset).mkdir(parents=True, exist_ok=True)
+        results.save(comparison.folder, run.name, *worker.train_and_test(given, str(tmp_path / "checkpoints")))
+
+
+def compare(given, *flags):
+    Path("tiny.yaml").write_text(yaml.safe_dump(given), encoding="utf-8")
+    return command.main(["tiny.yaml", *flags])
+
+
+def test_finished_runs_become_tables_are_not_run_again_and_survive_other_settings(tiny, tmp_path, monkeypatch, capsys):
+    comparison = make_comparison(tiny)
+    train(comparison, tmp_path)
+    monkeypatch.setattr(command, "run_all", lambda runs, *rest: {"run again": str(runs)} if runs else {})
+    assert compare(tiny) == 0
+    assert "4 runs, 4 of them finished" in capsys.readouterr().out
+
+    records = [json.loads((comparison.folder / f"tiny/BPR-{seed}.json").read_text("utf-8")) for seed in (1, 2)]
+    values = [record["test"]["recall@10"] for record in records]
+    bpr = next(row for row in csv.DictReader(Path("results/tiny.csv").read_text("utf-8").splitlines()) if row["entry"] == "BPR")
+    assert (float(bpr["recall@10 mean"]), float(bpr["recall@10 std"])) == pytest.approx((np.mean(values), np.std(values, ddof=1)))
+    text = Path("results/tiny.md").read_text("utf-8")
+    assert f"{np.mean(values):.4f} ± {np.std(values, ddof=1):.4f}" in text and "Not in the tables" not in text
+    assert re.search(r"\| BPR \| recall@10 \| [+-]0\.\d+ \| .* to .* \| (better|worse|not significant) \|", text)
+    everything = json.loads(Path("results/tiny.json").read_text("utf-8"))
+    assert len(everything["runs"]) == 4 and len(everything["tests"]) == 2 and everything["runs"][0]["settings"]["epochs"] == 1
+
+    kept = {file: file.read_bytes() for file in Path("results").rglob("*.*")}
+    assert compare({**tiny, "settings": {**tiny["settings"], "epochs": 2}}) == command.USAGE_ERROR
+    assert "settings.epochs: 1 then, 2 now" in capsys.readouterr().err
+    assert kept == {file: file.read_bytes() for file in Path("results").rglob("*.*")}
+
+    (comparison.folder / "tiny/Pop-1.npz").write_bytes(b"half")
+    assert compare(tiny) == command.USAGE_ERROR
+    assert "Pop-1.json is damaged" in capsys.readouterr().err
+
+
+def test_a_run_ends_with_the_metrics_of_run_recbole_and_of_its_own_ranks(tiny, tmp_path):
+    from recbole.quick_start import run_recbole
+
+    run = next(run for run in make_comparison(tiny).runs() if run.entry == "BPR")
+    record, arrays = worker.train_and_test({**results.with_key(run), "command": "pytest"}, str(tmp_path / "checkpoints"))
+    stock = run_recbole(model="BPR", dataset="tiny", config_dict={**run.settings, "checkpoint_dir": str(tmp_path / "stock")})
+    assert record["test"] == stock["test_result"] and record["valid"] == stock["best_valid_result"]
+    assert len(arrays["above"]) == record["n_users"] == 80
+    own = ranks.metric_per_user("ndcg", 10, arrays["above"], arrays["tied"]).mean()
+    assert own == pytest.approx(record["test"]["ndcg@10"], abs=1e-3)
+
+
+def test_training_interactions_are_counted_alike_for_sequential_and_general_models(tiny, tmp_path):
+    tiny["entries"] = ["BPR", {"name": "SASRec", "settings": {"loss_type": "CE"}}]
+    counts = []
+    for run in make_comparison({**tiny, "seeds": [1]}).runs():
+        run = {"model": run.model, "dataset": run.dataset, "settings": run.settings}
+        dataset = worker.build(run, str(tmp_path / "checkpoints"))[1][0]._dataset
+        named = zip(dataset.field2id_token[dataset.iid_field], worker.training_counts(dataset).tolist())
+        counts.append(dict(named))
+    assert counts[0] == counts[1] and sum(counts[0].values()) == 80 * 8
+
+
+def test_entries_tested_on_different_items_are_not_compared():
+    comparison = make_comparison({**PLAIN, "topk": [5]})
+    record = {"model": "Pop", "seed": 1, "stages": [], "test": {}, "depth": 5, "coverage": 1, "popularity": 1, "valid_metric": "ndcg@10",
+              "best_valid_score": 1, "training_seconds": 1, "training_cpu_seconds": 1, "evaluation_seconds": 1, "n_users": 2,
+              "n_items": 9, "n_parameters": 1, "peak_memory_bytes": 1}
+    arrays = {"user_keys": np.array(["a", "b"]), "above": np.array([0, 1]), "tied": np.array([0, 0])}
+    runs = {("ml-100k", name): {1: (record, {**arrays, "target_keys": np.array(["x", target])})} for name, target in
+            (("Pop", "y"), ("BPR", "z"))}
+    assert all("not tested on the same items" in test["refused"] for test in summarize(comparison, runs)[1])
+
+
+def test_a_failing_entry_is_told_of_and_a_killed_comparison_keeps_what_is_finished(tiny, tmp_path):
+    tiny["entries"] = [{"name": "broken", "model": "BPR", "settings": {"embedding_size": -1}}, "Pop",
+                       {"name": "endless", "model": "BPR", "settings": {"epochs": 10**6, "eval_step": 0}}]
+    Path("tiny.yaml").write_text(yaml.safe_dump({**tiny, "seeds": [1]}), encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(COMPARISONS.parent)}
+    process = subprocess.Popen([sys.executable, "-m", "recbole_prorec.compare", "tiny.yaml"], env=environment, text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        wait_for(tmp_path / "results/tiny/tiny/endless-1.log", process)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        said = process.communicate(timeout=60)[0]
+    assert process.returncode == command.INTERRUPTED and "interrupted. Finished runs are kept" in said
+    assert re.search(r"\[1/3\] tiny/broken-1: FAILED after \d+ s: .*negative.*broken-1.log", said)
+    assert "[2/3] tiny/Pop-1: done" in said
+    assert command.main(["tiny.yaml", "--tables"]) == 0
+    text = Path("results/tiny.md").read_text("utf-8")
+    assert "- tiny/endless-1: not finished" in text and "| Pop | 1 |" in text
+
+
+def wait_for(path, process):
+    """Until the file is there and its process had time to begin; a comparison that ends before is a failure."""
+    limit = time.monotonic() + 120
+    while not path.exists():
+        assert process.poll() is None and time.monotonic() < limit, "the comparison never came to its last run"
+        time.sleep(0.1)

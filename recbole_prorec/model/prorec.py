@@ -2,18 +2,14 @@
 
 import torch
 
-from recbole_prorec.generation.beam_search import beam_search, score_all
 from recbole_prorec.generation.decoder import code_log_probs, code_losses
-from recbole_prorec.generation.generator import Generator
-from recbole_prorec.model.distillation import DistillationHeads
 from recbole_prorec.model.generative import ALIGNMENT, GENERATION, GenerativeRecommender
+from recbole_prorec.model.ranking import PRORecRanking, encoder_arguments, last
 from recbole_prorec.model.settings import check_settings
 from recbole_prorec.tokenizer.alignment import AlignmentModel
 
-SCORED_AT_ONCE = 64  # users of an exact scoring of all items: bounds the decoder's cache
 
-
-class PRORec(GenerativeRecommender):
+class PRORec(PRORecRanking, GenerativeRecommender):
     """Progressive collaborative and semantic knowledge fusion for generative recommendation (arXiv 2502.06269).
 
     Holds the networks of both stages and what stage 1 hands to stage 2 (aligned embeddings and codes, as buffers), so that a
@@ -22,22 +18,11 @@ class PRORec(GenerativeRecommender):
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset, check_settings)
-        width, self.ranking, self.fusion_scope = config["hidden_size"], config["ranking"], config["fusion_scope"]
         self.weights = {key: config[key + "_weight"] for key in ("alignment", "distillation", "soft_target")}
-        encoder = {"n_layers": config["n_layers"], "n_heads": config["n_heads"], "inner_size": config["inner_size"],
-                   "max_length": self.max_seq_length, "attention_dropout": config["attn_dropout_prob"],
-                   "hidden_dropout": config["hidden_dropout_prob"]}
-        decoder = {"n_layers": config["decoder_layers"], "n_heads": config["decoder_heads"], "inner_size": config["decoder_inner_size"],
-                   "attention_dropout": config["decoder_dropout_prob"], "hidden_dropout": config["decoder_dropout_prob"]}
-        self.aligner = AlignmentModel(self.n_items, config["text_embedding_size"], width, config["alignment_temperature"],
-                                      config["text_dropout_prob"], config["alignment_input"] == "both", encoder)
-        self.generator = Generator(self.n_levels, self.codebook_size, width, encoder, config["decoder_size"], decoder)
-        self.heads = DistillationHeads(width)
-        self.register_buffer("aligned", torch.zeros(self.n_items, 2 * width))
-        self.add_codes()
-        self.register_buffer("fusion_weight", torch.tensor(1.0))
+        self.aligner = AlignmentModel(self.n_items, config["text_embedding_size"], config["hidden_size"], config["alignment_temperature"],
+                                      config["text_dropout_prob"], config["alignment_input"] == "both", encoder_arguments(config))
+        self.add_ranking(config)
         self.text = None  # [n_items, D_text], given by the trainer for stage 1 alone
-        self._table = None
 
     # What the stages hand on
 
@@ -55,18 +40,6 @@ class PRORec(GenerativeRecommender):
         self.heads.start_from(weights)
         self.text, self.stage = None, GENERATION
         self.forget()
-
-    def forget(self):
-        super().forget()
-        self._table = None
-
-    def train(self, mode=True):
-        self._table = None
-        return super().train(mode)
-
-    @property
-    def decoder(self):
-        return self.generator.decoder
 
     def parts(self):
         """The parameters that the current stage trains, those that come warm from stage 1 apart from the new ones."""
@@ -115,41 +88,18 @@ class PRORec(GenerativeRecommender):
             return (states @ self.item_table().T).flatten()
         return self.rank(states).flatten()
 
-    # Inference
+    # Inference, as far as it is not PRORecRanking's
 
     def states(self, interaction):
         """The user state behind the last item: [B, D]."""
-        inputs, lengths = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
-        inputs = inputs[:, : int(lengths.max())]
-        network = self.aligner if self.stage == ALIGNMENT else self.generator
-        return self.gather_indexes(network(inputs, self.item_table()), lengths - 1)
+        return self.user_states(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
 
-    def rank(self, states):
-        """Scores [B, n_items] of user states [B, D], by `ranking` and `fusion_scope`."""
-        if self.ranking == "generative":
-            return self.beam_scores(states)
-        if self.fusion_scope == "all":
-            return self.code_scores(states) + self.fusion_weight * self.heads.log_probs(states, self.aligned)
-        items, log_probs = beam_search(self.decoder, states, self.trie, self.beam_size)
-        return self._scatter(items, log_probs + self.fusion_weight * self.beam_head_scores(states, items))
+    def user_states(self, inputs, lengths):
+        if self.stage == ALIGNMENT:
+            return last(self.aligner(inputs[:, : int(lengths.max())], self.item_table()), lengths)
+        return super().user_states(inputs, lengths)
 
-    def beam_head_scores(self, states, items):
-        """The heads' scores of the beam's items [B, M], up to a constant per row, at a cost independent of the catalogue."""
-        return torch.einsum("bd,bmd->bm", self.heads(states), self.aligned[items])
-
-    def code_scores(self, states):
-        """Exact log-probabilities of all items: [B, n_items]."""
-        return torch.cat([score_all(self.decoder, some, self.trie) for some in states.split(SCORED_AT_ONCE)])
-
-    def item_table(self):
-        """What the current stage's encoder reads [n_items, D]; computed once in evaluation."""
-        if self.training or torch.is_grad_enabled():  # a kept table would hold a graph, and no model with one can be copied
-            return self._make_table()
-        if self._table is None:
-            self._table = self._make_table()
-        return self._table
-
-    def _make_table(self):
+    def make_table(self):
         if self.stage == ALIGNMENT:
             return self.aligner.item_table(self.aligner.adapted(self.text))
-        return self.generator.item_table(self.codes, self.aligned)
+        return super().make_table()

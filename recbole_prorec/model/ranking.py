@@ -1,0 +1,155 @@
+"""How a trained model ranks, in plain torch: the recommenders inside RecBole and those that run without it share every line of it.
+Axes: B users, T history, M items of a list, D width."""
+
+import numpy as np
+import torch
+
+from recbole_prorec.generation.beam_search import beam_search, score_all
+from recbole_prorec.generation.generator import Generator
+from recbole_prorec.generation.trie import Trie
+from recbole_prorec.model.distillation import DistillationHeads
+
+SCORED_AT_ONCE = 64  # users of an exact scoring of all items: bounds the decoder's cache
+
+
+class CodeRanking:
+    """The codes of a torch module as a buffer, and lists of items by beam search.
+
+    The module has n_items, n_levels, codebook_size, beam_size and a `decoder`.
+    """
+
+    _trie = None
+
+    def add_codes(self):
+        """The buffer of codes, filled with placeholders, so that an untrained model works."""
+        self.register_buffer("codes", placeholder_codes(self.n_items, self.n_levels, self.codebook_size))
+        self.register_load_state_dict_post_hook(_forget)
+
+    def forget(self):
+        """Drop what is derived from parameters and buffers."""
+        self._trie = None
+
+    def _apply(self, fn, recurse=True):  # every move to another device or dtype comes through here
+        self.forget()
+        return super()._apply(fn, recurse)
+
+    @property
+    def trie(self):
+        if self._trie is None:
+            self._trie = Trie(self.codes)
+        return self._trie
+
+    @property
+    def is_exhaustive(self):
+        """Whether every item is scored, so that a list may be longer than the beam."""
+        return False
+
+    def best(self, states, size):
+        """The `size` best items that are found of every user, best first: items [B, M] and scores [B, M], here log-probabilities."""
+        return beam_search(self.decoder, states, self.trie, size)
+
+    def beam_scores(self, states):
+        """Log-probabilities of the beam's items, -inf elsewhere: [B, n_items]."""
+        return self._scatter(*beam_search(self.decoder, states, self.trie, self.beam_size))
+
+    def _scatter(self, items, scores):
+        return scores.new_full((len(items), self.n_items), float("-inf")).scatter_(1, items, scores)
+
+
+class PRORecRanking(CodeRanking):
+    """PRORec's networks of stage 2, the embeddings that its heads are scored against, and both of its rankings."""
+
+    _table = None
+
+    def add_ranking(self, settings):
+        """settings: those of properties/model/PRORec.yaml, by name."""
+        width, self.ranking, self.fusion_scope = settings["hidden_size"], settings["ranking"], settings["fusion_scope"]
+        decoder = {"n_layers": settings["decoder_layers"], "n_heads": settings["decoder_heads"],
+                   "inner_size": settings["decoder_inner_size"], "attention_dropout": settings["decoder_dropout_prob"],
+                   "hidden_dropout": settings["decoder_dropout_prob"]}
+        self.generator = Generator(self.n_levels, self.codebook_size, width, encoder_arguments(settings), settings["decoder_size"], decoder)
+        self.heads = DistillationHeads(width)
+        self.register_buffer("aligned", torch.zeros(self.n_items, 2 * width))
+        self.add_codes()
+        self.register_buffer("fusion_weight", torch.tensor(1.0))
+
+    def forget(self):
+        super().forget()
+        self._table = None
+
+    def train(self, mode=True):
+        self._table = None
+        return super().train(mode)
+
+    @property
+    def decoder(self):
+        return self.generator.decoder
+
+    @property
+    def is_exhaustive(self):
+        return self.ranking == "fused" and self.fusion_scope == "all"
+
+    def item_table(self):
+        """What the encoder reads [n_items, D]; computed once in evaluation."""
+        if self.training or torch.is_grad_enabled():  # a kept table would hold a graph, and no model with one can be copied
+            return self.make_table()
+        if self._table is None:
+            self._table = self.make_table()
+        return self._table
+
+    def make_table(self):
+        return self.generator.item_table(self.codes, self.aligned)
+
+    def user_states(self, inputs, lengths):
+        """inputs [B, T] item ids padded behind, lengths [B] -> the user states behind the last items [B, D]."""
+        return last(self.generator(inputs[:, : int(lengths.max())], self.item_table()), lengths)
+
+    def best(self, states, size):
+        """As above; of `ranking: fused` the scores are those of `rank`."""
+        if self.is_exhaustive:
+            return tuple(reversed(self.rank(states).topk(size)))
+        items, scores = self._beam(states, size)
+        scores, order = scores.sort(dim=1, descending=True, stable=True)
+        return items.gather(1, order), scores
+
+    def rank(self, states):
+        """Scores [B, n_items] of user states [B, D], by `ranking` and `fusion_scope`."""
+        if self.is_exhaustive:
+            return self.code_scores(states) + self.fusion_weight * self.heads.log_probs(states, self.aligned)
+        return self._scatter(*self._beam(states, self.beam_size))
+
+    def _beam(self, states, size):
+        items, scores = beam_search(self.decoder, states, self.trie, size)
+        return items, scores + self.fusion_weight * self.beam_head_scores(states, items) if self.ranking == "fused" else scores
+
+    def beam_head_scores(self, states, items):
+        """The heads' scores of the beam's items [B, M], up to a constant per row, at a cost independent of the catalogue."""
+        return torch.einsum("bd,bmd->bm", self.heads(states), self.aligned[items])
+
+    def code_scores(self, states):
+        """Exact log-probabilities of all items: [B, n_items]."""
+        return torch.cat([score_all(self.decoder, some, self.trie) for some in states.split(SCORED_AT_ONCE)])
+
+
+def encoder_arguments(settings):
+    """The causal encoder of both stages, from the settings by name."""
+    return {"n_layers": settings["n_layers"], "n_heads": settings["n_heads"], "inner_size": settings["inner_size"],
+            "max_length": settings["MAX_ITEM_LIST_LENGTH"], "attention_dropout": settings["attn_dropout_prob"],
+            "hidden_dropout": settings["hidden_dropout_prob"]}
+
+
+def last(states, lengths):
+    """states [B, T, D] at the last item of each history: [B, D]."""
+    return states[torch.arange(len(states), device=states.device), lengths - 1]
+
+
+def _forget(module, incompatible_keys):
+    """A hook of torch's; a function of the file, because a lambda could not be pickled with the module."""
+    module.forget()
+
+
+def placeholder_codes(n_items, n_levels, codebook_size):
+    """The digits of the item id, [n_items, L]: unique codes before there are real ones."""
+    ids = np.maximum(np.arange(n_items) - 1, 0)
+    digits = [ids // codebook_size**power % codebook_size for power in reversed(range(n_levels))]
+    return torch.from_numpy(np.stack(digits, axis=1))

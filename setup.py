@@ -47,7 +47,8 @@ setup(
     ],
     extras_require={
         "test": ["pytest"],
+        "compare": ["matplotlib"],  # the plot of compare_recbole
         "hyper": ["hyperopt==0.2.5", "setuptools<82"],  # what RecBole's HyperTuning runs with; hyperopt imports pkg_resources
     },
-    entry_points={"console_scripts": ["run_recbole=recbole_prorec.quick_start:main"]},
+    entry_points={"console_scripts": ["run_recbole=recbole_prorec.quick_start:main", "compare_recbole=recbole_prorec.compare.command:main"]},
 )

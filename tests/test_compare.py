@@ -193,9 +193,8 @@ def tiny(tiny_dataset, monkeypatch):
 
 def train(comparison, tmp_path):
     for run in comparison.runs():
-        given = {**results.with_key(run), "command": "pytest"}
         (comparison.folder / run.dataset).mkdir(parents=True, exist_ok=True)
-        results.save(comparison.folder, run.name, *worker.train_and_test(given, str(tmp_path / "checkpoints")))
+        results.save(comparison.folder, run.name, *worker.train_and_test(run, "pytest", str(tmp_path / "checkpoints")))
 
 
 def compare(given, *flags):
@@ -224,6 +223,9 @@ def test_finished_runs_become_tables_are_not_run_again_and_survive_other_setting
     assert compare({**tiny, "settings": {**tiny["settings"], "epochs": 2}}) == command.USAGE_ERROR
     assert "settings.epochs: 1 then, 2 now" in capsys.readouterr().err
     assert kept == {file: file.read_bytes() for file in Path("results").rglob("*.*")}
+    assert compare({**tiny, "settings": {**tiny["settings"], "epochs": 2}}, "--tables") == 0
+    text = Path("results/tiny.md").read_text("utf-8")
+    assert "other conditions than those of now" in text and "- tiny/Pop-1: settings.epochs: 1 then, 2 now" in text
 
     (comparison.folder / "tiny/Pop-1.npz").write_bytes(b"half")
     assert compare(tiny) == command.USAGE_ERROR
@@ -234,7 +236,7 @@ def test_a_run_ends_with_the_metrics_of_run_recbole_and_of_its_own_ranks(tiny, t
     from recbole.quick_start import run_recbole
 
     run = next(run for run in make_comparison(tiny).runs() if run.entry == "BPR")
-    record, arrays = worker.train_and_test({**results.with_key(run), "command": "pytest"}, str(tmp_path / "checkpoints"))
+    record, arrays = worker.train_and_test(run, "pytest", str(tmp_path / "checkpoints"))
     stock = run_recbole(model="BPR", dataset="tiny", config_dict={**run.settings, "checkpoint_dir": str(tmp_path / "stock")})
     assert record["test"] == stock["test_result"] and record["valid"] == stock["best_valid_result"]
     assert len(arrays["above"]) == record["n_users"] == 80
@@ -246,7 +248,6 @@ def test_training_interactions_are_counted_alike_for_sequential_and_general_mode
     tiny["entries"] = ["BPR", {"name": "SASRec", "settings": {"loss_type": "CE"}}]
     counts = []
     for run in make_comparison({**tiny, "seeds": [1]}).runs():
-        run = {"model": run.model, "dataset": run.dataset, "settings": run.settings}
         dataset = worker.build(run, str(tmp_path / "checkpoints"))[1][0]._dataset
         named = zip(dataset.field2id_token[dataset.iid_field], worker.training_counts(dataset).tolist())
         counts.append(dict(named))

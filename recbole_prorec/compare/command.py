@@ -17,6 +17,7 @@ SOME_FAILED, USAGE_ERROR, INTERRUPTED = 1, 2, 130
 def main(arguments=None):
     """compare_recbole COMPARISON.yaml [flags]; the exit code."""
     args = _parser().parse_args(arguments)
+    before = signal.signal(signal.SIGTERM, _interrupt)  # a killed comparison takes its children along
     try:
         comparison = make_comparison(_given(args))
         return _compare(comparison, args)
@@ -26,6 +27,8 @@ def main(arguments=None):
     except KeyboardInterrupt:
         print("compare_recbole: interrupted. Finished runs are kept; the same command goes on from there.", file=sys.stderr)
         return INTERRUPTED
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _parser():
@@ -57,20 +60,30 @@ def _given(args):
 
 
 def _compare(comparison, args):
-    keyed = {run.name: results.with_key(run) for run in comparison.runs()}
+    runs, entries = comparison.runs(), _chosen_entries(comparison, args)
+    changes = {run.name: results.check_conditions(comparison.folder, run) for run in runs}
+    if not args.tables:
+        _refuse_changes(comparison, changes)
     folder = _make(comparison)
-    left = {name: run for name, run in keyed.items() if not results.is_finished(folder, name, run)}
-    chosen = {name: run for name, run in left.items() if run["run"]["entry"] in _chosen_entries(comparison, args)}
+    left = [run for run in runs if changes[run.name] is None]
+    print(f"compare_recbole: {len(runs)} runs, {len(runs) - len(left)} of them finished before, in {folder}", flush=True)
     command = shlex.join(["compare_recbole", *sys.argv[1:]])
-    print(f"compare_recbole: {len(keyed)} runs, {len(keyed) - len(left)} of them finished before, in {folder}", flush=True)
-    signal.signal(signal.SIGTERM, _interrupt)  # a killed comparison takes its children along
-    failed = {} if args.tables else run_all(chosen, folder, args.jobs, args.threads, command)
-    files = write_report(comparison, failed)
+    failed = {} if args.tables else run_all([run for run in left if run.entry in entries], folder, args.jobs, args.threads, command)
+    files = write_report(comparison, failed, {name: change for name, change in changes.items() if change})
     print(f"compare_recbole: wrote {', '.join(map(str, files))}")
     if failed:
-        print(f"compare_recbole: {len(failed)} of {len(keyed)} runs failed: {', '.join(failed)}. The same command tries them again.",
+        print(f"compare_recbole: {len(failed)} of {len(runs)} runs failed: {', '.join(failed)}. The same command tries them again.",
               file=sys.stderr)
     return SOME_FAILED if failed else 0
+
+
+def _refuse_changes(comparison, changes):
+    changed = {name: change for name, change in changes.items() if change}
+    if changed:
+        name, change = next(iter(changed.items()))
+        raise InputError(f"{len(changed)} finished runs in {comparison.folder} were made under other conditions; {name}: {change}. Nothing was "
+                         "run or removed. Give the comparison another --name or --output, or delete their .json files to run them anew; "
+                         "--tables shows them as they are.")
 
 
 def _chosen_entries(comparison, args):

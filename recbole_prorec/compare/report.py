@@ -14,17 +14,17 @@ SIGNIFICANT = 0.05
 HOW_TO_PLOT = "No plot of quality against cost was drawn: matplotlib is not installed (pip install \"recbole_prorec[compare]\")."
 
 
-def write_report(comparison, failed):
-    """The files of the tables, made from all finished runs."""
+def write_report(comparison, failed, changed):
+    """The files of the tables, made from all finished runs. failed, changed: {name of the run: reason, what differs}."""
     runs = load_runs(comparison)
     rows, tests = summarize(comparison, runs)
     path = {suffix: comparison.folder.with_name(f"{comparison.name}.{suffix}") for suffix in ("md", "csv", "json", "png")}
     drawn = draw(rows, f"ndcg@{comparison.depth}", path["png"])
     missing = {run.name: failed.get(run.name, "not finished") for run in comparison.runs() if run.seed not in runs.get((run.dataset, run.entry), {})}
-    write_text(path["md"], markdown(comparison, runs, rows, tests, missing, path["png"].name if drawn else None))
+    write_text(path["md"], markdown(comparison, runs, rows, tests, missing, changed, path["png"].name if drawn else None))
     write_text(path["csv"], table_csv(rows))
     records = [record for seeds in runs.values() for record, _ in seeds.values()]
-    everything = {"comparison": asdict(comparison), "rows": rows, "tests": tests, "missing": missing, "runs": records}
+    everything = {"comparison": asdict(comparison), "rows": rows, "tests": tests, "missing": missing, "changed": changed, "runs": records}
     write_text(path["json"], json.dumps(everything, indent=1, default=str))
     return [path["md"], path["csv"], path["json"], *([path["png"]] if drawn else [])]
 
@@ -40,10 +40,8 @@ def table_csv(rows):
     return text.getvalue()
 
 
-def markdown(comparison, runs, rows, tests, missing, plot):
-    parts = [f"# {comparison.name}"]
-    if missing:
-        parts.append("**Not in the tables:**\n\n" + "\n".join(f"- {name}: {reason}" for name, reason in missing.items()))
+def markdown(comparison, runs, rows, tests, missing, changed, plot):
+    parts = [f"# {comparison.name}", _listed("Not in the tables", missing), _listed("Made under other conditions than those of now", changed)]
     for data in comparison.datasets:
         of_data = [row for row in rows if row["dataset"] == data.name]
         if of_data:
@@ -51,6 +49,10 @@ def markdown(comparison, runs, rows, tests, missing, plot):
             parts.append(_significance(comparison, [test for test in tests if test["dataset"] == data.name]))
     parts += [f"![quality against cost]({plot})" if plot else HOW_TO_PLOT, *_made_with(comparison, runs)]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _listed(title, reasons):
+    return f"**{title}:**\n\n" + "\n".join(f"- {name}: {reason}" for name, reason in reasons.items()) if reasons else ""
 
 
 def _task(dataset, runs):

@@ -1,9 +1,9 @@
 """The kept result of a run: <run>.json and <run>.npz, whole or not there, under a fingerprint of what they depend on."""
 
+import functools
 import hashlib
 import json
 import os
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ WITHOUT_EFFECT = {"data_path", "cache_dir", "checkpoint_dir", "show_progress", "
 
 
 def depends_on(run):
-    """All that a run's result depends on, as json can hold it."""
+    """All that a run's result depends on, of settings, data, defaults and versions."""
     settings = {name: value for name, value in run.settings.items() if name not in WITHOUT_EFFECT}
     ours = [properties_file("model", run.model), properties_file("dataset", run.dataset)]
     files = {str(value): _hash(value) for value in settings.values() if isinstance(value, str) and Path(value).is_file()}
@@ -47,13 +47,19 @@ def data_folder(run):
 
 
 def _hash(file):
+    status = Path(file).stat()
+    return _hash_of_version(file, status.st_mtime_ns, status.st_size)
+
+
+@functools.lru_cache(maxsize=None)  # every run of a data set asks for the same files
+def _hash_of_version(file, *_):
     return hashlib.sha256(Path(file).read_bytes()).hexdigest()
 
 
-def with_key(run):
-    """What a child process needs: the run, its name, what it depends on, and the fingerprint of that."""
+def conditions(run):
+    """{"depends_on": all that the run's result depends on, "fingerprint": that of it}"""
     parts = json.loads(json.dumps(depends_on(run), default=str))
-    return {"name": run.name, "run": asdict(run), "depends_on": parts, "fingerprint": fingerprint(parts)}
+    return {"depends_on": parts, "fingerprint": fingerprint(parts)}
 
 
 def save(folder, name, record, arrays):
@@ -87,15 +93,12 @@ def load(folder, name):
                          "them anew.") from error
 
 
-def is_finished(folder, name, keyed):
-    """Whether the run's result is there. InputError if it was made under other settings, data or versions."""
-    found = load(folder, name)
+def check_conditions(folder, run):
+    """Whether the run is finished: None where it is not, else what has changed since, "" where nothing has."""
+    found, now = load(folder, run.name), conditions(run)  # the latter also refuses what cannot be run
     if found is None:
-        return False
-    if found[0]["fingerprint"] != keyed["fingerprint"]:
-        raise InputError(f"{folder / name}.json was made under other conditions ({_changes(found[0]['depends_on'], keyed['depends_on'])}). "
-                         "Nothing was run or removed. Give the comparison another name or --output, or delete that file to run it anew.")
-    return True
+        return None
+    return "" if found[0]["fingerprint"] == now["fingerprint"] else _changes(found[0]["depends_on"], now["depends_on"])
 
 
 def _changes(before, now):

@@ -5,21 +5,22 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 
 from recbole_prorec.compare.machine import ROOT
 
 POLL_SECONDS = 0.2
 
 
-def run_all(keyed_runs, folder, jobs, threads, command, say=print):
-    """keyed_runs {name: what `results.with_key` makes} -> {name: reason} of the runs that failed."""
-    waiting, active, failed = list(keyed_runs.items()), {}, {}
+def run_all(runs, folder, jobs, threads, command, say=print):
+    """Train and test the runs -> {name: reason} of those that failed."""
+    waiting, active, failed = list(runs), {}, {}
     n_runs, done = len(waiting), 0
     try:
         while waiting or active:
             while waiting and len(active) < jobs:
-                name, keyed = waiting.pop(0)
-                active[name] = _start(name, {**keyed, "folder": str(folder), "command": command}, folder, threads), time.perf_counter()
+                run = waiting.pop(0)
+                active[run.name] = _start(run, folder, threads, command), time.perf_counter()
             time.sleep(POLL_SECONDS)
             for name, (process, started) in list(active.items()):
                 if process.poll() is None:
@@ -38,14 +39,14 @@ def run_all(keyed_runs, folder, jobs, threads, command, say=print):
     return failed
 
 
-def _start(name, given, folder, threads):
+def _start(run, folder, threads, command):
     """The child reads what to do from stdin and writes all it says to <run>.log."""
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": path}
-    with open(folder / f"{name}.log", "wb") as log:
+    with open(folder / f"{run.name}.log", "wb") as log:
         process = subprocess.Popen([sys.executable, "-m", "recbole_prorec.compare.worker"], stdin=subprocess.PIPE, stdout=log, stderr=log,
                                    env=environment)
-    process.stdin.write(json.dumps(given).encode())
+    process.stdin.write(json.dumps({"run": asdict(run), "folder": str(folder), "command": command}).encode())
     process.stdin.close()
     return process
 

@@ -1,6 +1,6 @@
 """One run, in a process of its own: trained and tested as run_recbole does it, and the rank of every user's item kept.
 
-Reads from stdin what `results.with_key` makes, with the folder of the results. python -m recbole_prorec.compare.worker
+Reads {"run", "folder", "command"} from stdin. python -m recbole_prorec.compare.worker
 """
 
 import json
@@ -15,6 +15,7 @@ import torch
 
 from recbole_prorec.compare import ranks, results
 from recbole_prorec.compare.machine import commit, machine, versions
+from recbole_prorec.compare.plan import Run
 from recbole_prorec.compare.stage_times import watch_stages
 from recbole_prorec.errors import InputError
 from recbole_prorec.registry import Protocol
@@ -22,39 +23,40 @@ from recbole_prorec.registry import Protocol
 
 def main():
     given = json.loads(sys.stdin.read())
+    run, folder = Run(**given["run"]), Path(given["folder"])
     sys.argv[1:] = []  # RecBole's Config takes flags from there
     try:
-        with tempfile.TemporaryDirectory(prefix=".checkpoint-", dir=given["folder"]) as checkpoints:
-            record, arrays = train_and_test(given, checkpoints)
+        with tempfile.TemporaryDirectory(prefix=".checkpoint-", dir=folder) as checkpoints:
+            record, arrays = train_and_test(run, given["command"], checkpoints)
     except InputError as error:
         print(f"InputError: {error}", file=sys.stderr)
         return 2
-    results.save(Path(given["folder"]), given["name"], record, arrays)
+    results.save(folder, run.name, record, arrays)
     return 0
 
 
-def train_and_test(given, checkpoints):
-    run = given["run"]
+def train_and_test(run, command, checkpoints):
+    """The record and the arrays that are kept of a run."""
+    conditions = results.conditions(run)  # taken here: the files may have changed since the comparison began
     config, loaders, model, trainer, flops = build(run, checkpoints)
     train_data, valid_data, test_data = loaders
     started, cpu_started = time.perf_counter(), time.process_time()
     with watch_stages() as stages:
         best_valid_score, best_valid = trainer.fit(train_data, valid_data, saved=True, show_progress=False)
     trained, cpu_trained = time.perf_counter(), time.process_time()
-    observer = RankObserver(trainer.eval_collector, config, max(run["settings"]["topk"]))
+    observer = RankObserver(trainer.eval_collector, config, max(run.settings["topk"]))
     tested = trainer.evaluate(test_data, load_best_model=True, show_progress=False)
     evaluation_seconds = time.perf_counter() - trained - observer.seconds
     arrays, measured = observer.finish(train_data, tested)
     record = {
-        "dataset": run["dataset"], "entry": run["entry"], "model": run["model"], "seed": run["seed"],
+        "dataset": run.dataset, "entry": run.entry, "model": run.model, "seed": run.seed,
         "test": _plain(tested), "valid": _plain(best_valid), "valid_metric": config["valid_metric"].lower(),
         "best_valid_score": float(best_valid_score), **measured,
         "training_seconds": trained - started, "training_cpu_seconds": cpu_trained - cpu_started, "stages": stages,
         "evaluation_seconds": evaluation_seconds,
         "n_parameters": sum(parameter.numel() for parameter in model.parameters()), "flops": flops, **_memory(),
         "settings": {name: _jsonable(value) for name, value in sorted(config.final_config_dict.items())},
-        "threads": torch.get_num_threads(), "commit": commit(), "machine": machine(), "versions": versions(), "command": given["command"],
-        "fingerprint": given["fingerprint"], "depends_on": given["depends_on"],
+        "threads": torch.get_num_threads(), "commit": commit(), "machine": machine(), "versions": versions(), "command": command, **conditions,
     }
     return record, arrays
 
@@ -69,8 +71,7 @@ def build(run, checkpoints):
     from recbole.utils import get_flops, get_model, get_trainer, init_logger, init_seed
 
     Protocol.for_all_models = True
-    config = Config(model=run["model"], dataset=run["dataset"], config_dict={"show_progress": False, **run["settings"],
-                                                                             "checkpoint_dir": checkpoints})
+    config = Config(model=run.model, dataset=run.dataset, config_dict={"show_progress": False, **run.settings, "checkpoint_dir": checkpoints})
     init_seed(config["seed"], config["reproducibility"])
     init_logger(config)
     dataset = create_dataset(config)

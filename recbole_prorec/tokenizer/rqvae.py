@@ -13,6 +13,7 @@ from recbole_prorec.tokenizer.residual_kmeans import ResidualKMeans
 
 HIDDEN_SIZES, LATENT_SIZE, COMMITMENT = (512, 256, 128), 32, 0.25  # TIGER's
 BATCH_SIZE, LEARNING_RATE = 1024, 1e-3  # TIGER's batch; Adam in the place of its Adagrad, which needs 20,000 epochs
+MIN_STEPS = 8  # of an epoch: a small catalogue gets smaller batches, not an untrained network
 WARM_UP = 0.1  # share of the epochs that the autoencoder learns alone: k-means then starts from latents that mean something
 
 logger = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ class RQVAE:
 
     def _train(self, x):
         network, n_warm = self.network, math.ceil(WARM_UP * self.n_epochs)
+        n_steps = min(max(MIN_STEPS, math.ceil(len(x) / BATCH_SIZE)), len(x))
         optimizer = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE)
         for epoch in range(self.n_epochs):
             if epoch == n_warm:
@@ -77,8 +79,7 @@ class RQVAE:
                     network.start_from_kmeans(network.encoder(x), self.seed)
             used = torch.zeros(network.codebooks.shape[:2], dtype=torch.bool, device=x.device)
             total = 0.0
-            batches = torch.randperm(len(x)).to(x.device).tensor_split(math.ceil(len(x) / BATCH_SIZE))
-            for batch in batches:
+            for batch in torch.randperm(len(x)).to(x.device).tensor_split(n_steps):
                 error, loss, codes, residuals = network.losses(x[batch], quantized=epoch >= n_warm)
                 optimizer.zero_grad()
                 loss.backward()

@@ -159,3 +159,4 @@ def _missing(dataset, what):
 
 
 register("PRORec", "recbole_prorec.model.prorec.PRORec", "recbole_prorec.trainer.prorec.PRORecTrainer")
+register("TIGER", "recbole_prorec.model.tiger.TIGER", "recbole_prorec.trainer.tiger.TIGERTrainer")

@@ -1,4 +1,4 @@
-"""PRORec on a catalogue so small that all its stages take a second."""
+"""A model on a catalogue so small that all its stages take a second."""
 
 import numpy as np
 from recbole.config import Config
@@ -22,15 +22,15 @@ def settings(tiny, **changes):
 class Run:
     """Everything up to training, as RecBole's quick start makes it."""
 
-    def __init__(self, tiny, **changes):
-        self.config = Config(model="PRORec", dataset=tiny.dataset, config_dict=settings(tiny, **changes))
+    def __init__(self, tiny, model="PRORec", **changes):
+        self.config = Config(model=model, dataset=tiny.dataset, config_dict=settings(tiny, **changes))
         init_seed(self.config["seed"], self.config["reproducibility"])
         init_logger(self.config)
         self.dataset = create_dataset(self.config)
         self.train_data, self.valid_data, self.test_data = data_preparation(self.config, self.dataset)
         init_seed(self.config["seed"], self.config["reproducibility"])
-        self.model = get_model("PRORec")(self.config, self.train_data._dataset)
-        self.trainer = get_trainer(self.config["MODEL_TYPE"], "PRORec")(self.config, self.model)
+        self.model = get_model(model)(self.config, self.train_data._dataset)
+        self.trainer = get_trainer(self.config["MODEL_TYPE"], model)(self.config, self.model)
         self.trained = []  # (stage, epoch) of every epoch that was trained
         self._record_epochs()
 

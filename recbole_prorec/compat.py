@@ -20,6 +20,7 @@ CHECKPOINT_READERS = (
     "recbole.model.context_aware_recommender.kd_dagfm",
     "recbole.model.sequential_recommender.s3rec",
 )
+SINE = "recbole.model.sequential_recommender.sine"
 
 
 class Overlay:
@@ -185,6 +186,23 @@ def mend_dok_matrix(_):
 
     if not hasattr(dok_matrix, "_update"):
         dok_matrix._update = lambda self, data: self._dict.update(data)
+
+
+# Any version: loading SINE, which comes with any sequential model, turns torch's anomaly mode on for the whole process. Every operation then
+# notes a stack trace and every gradient is searched for NaN: small networks train at half the speed.
+@before_import(SINE)
+def note_anomaly_mode():
+    import torch
+
+    note_anomaly_mode.wanted = torch.is_anomaly_enabled()
+
+
+note_anomaly_mode.wanted = False
+
+
+@after_import(SINE)
+def keep_anomaly_mode(module):
+    module.torch.autograd.set_detect_anomaly(note_anomaly_mode.wanted)
 
 
 # Any version: AttributeError "'int' object has no attribute 'cpu'" with ItemCoverage, AveragePopularity, GiniIndex or TailPercentage:

@@ -2,8 +2,10 @@
 
 import importlib
 import pickle
+import subprocess
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -282,6 +284,15 @@ def test_metrics_that_count_items_are_computed_at_every_evaluation(tiny_dataset,
     monkeypatch.setattr(Collector, "get_data_struct", Collector.get_data_struct.__wrapped__)
     with pytest.raises(AttributeError, match="cpu"):
         trainer.evaluate(test, show_progress=False)
+
+
+# Anomaly mode
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_loading_recboles_models_leaves_anomaly_mode_as_it_was(wanted):
+    code = (f"import torch; torch.autograd.set_detect_anomaly({wanted}); import recbole_prorec, recbole.model.sequential_recommender; "
+            f"assert torch.is_anomaly_enabled() is {wanted}")
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])
 
 
 # The overlay itself

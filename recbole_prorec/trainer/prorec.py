@@ -57,5 +57,5 @@ class PRORecTrainer(StagedTrainer):
     def _build_optimizer(self, **kwargs):
         """RecBole's, with a learning rate of their own for the parts that come warm from stage 1."""
         warm, new = self.model.parts()
-        groups = [{"params": warm, "lr": self.config["warm_learning_rate"]}, {"params": new}]
-        return super()._build_optimizer(params=[group for group in groups if group["params"]], **kwargs)
+        groups = [{"params": warm, "lr": self.config["warm_learning_rate"]}] if warm else []
+        return super()._build_optimizer(params=[*groups, {"params": new}], **kwargs)

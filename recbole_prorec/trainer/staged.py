@@ -1,5 +1,6 @@
 """Stages in order inside one RecBole fit(), each kept as an artifact, so that a run goes on where the last one stopped."""
 
+import contextlib
 import os
 
 import faiss
@@ -76,7 +77,7 @@ class StagedTrainer(Trainer):
         self.resumed_from = resume_file
 
     def evaluate(self, eval_data, load_best_model=True, model_file=None, show_progress=False):
-        with fast_matmul(self.device):
+        with fast_matmul(self.device), _numpy_seed(self.config["seed"]):  # uniN draws the same items whatever ran before
             return super().evaluate(eval_data, load_best_model, model_file, show_progress)
 
     # What several subclasses do
@@ -180,6 +181,17 @@ class StagedTrainer(Trainer):
     def heading(self, text):
         if self.run["verbose"]:
             self.logger.info(text)
+
+
+@contextlib.contextmanager
+def _numpy_seed(seed):
+    """NumPy's random numbers begin at `seed` within the block, and go on behind it as if it had not been."""
+    state = np.random.get_state()
+    np.random.seed(seed)
+    try:
+        yield
+    finally:
+        np.random.set_state(state)
 
 
 def _rows(loader):

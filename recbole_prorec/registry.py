@@ -152,6 +152,21 @@ def explain_missing_dataset(module):
     module.Dataset._download, module.Dataset._load_inter_feat = _download, _load_inter_feat
 
 
+@after_import("recbole.data.dataset.sequential_dataset")
+def explain_no_targets(module):
+    """RecBole answers users of one interaction each with "num_samples should be a positive integer value"."""
+    original = module.SequentialDataset.data_augmentation
+
+    @functools.wraps(original)
+    def data_augmentation(self):
+        original(self)
+        if len(self.inter_feat) == 0:
+            raise InputError(f"data set {self.dataset_name!r}: no user has an item to be predicted from the ones before it. Training and testing "
+                             f"need at least 3 interactions of a user; loosen the filters, or use a larger data set.")
+
+    module.SequentialDataset.data_augmentation = data_augmentation
+
+
 def _missing(dataset, what):
     name = dataset.dataset_name
     return (f"data set {name!r}: {what}. Expected {name}.inter (and {name}.item) in a folder called {name}; set data_path to the folder "

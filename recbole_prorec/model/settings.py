@@ -1,5 +1,7 @@
 """What the models read from RecBole's config, refused before any training where it cannot work."""
 
+import math
+
 from recbole_prorec.errors import InputError
 from recbole_prorec.tokenizer.quantizer import QUANTIZERS
 from recbole_prorec.tokenizer.residual_kmeans import fitting_codebook_size
@@ -9,7 +11,8 @@ CHOICES = {"ranking": ("generative", "fused"), "fusion_scope": ("beam", "all"), 
 TIGER_CHOICES = {"backbone": ("encoder_decoder", "causal"), "quantizer": QUANTIZERS}
 COMMON_AT_LEAST = {"n_levels": 1, "codebook_size": 2, "rqvae_epochs": 1, "beam_size": 1, "n_layers": 1, "n_heads": 1, "hidden_size": 1,
                    "decoder_layers": 1, "window_stride": 1, "histories_per_batch": 1, "MAX_ITEM_LIST_LENGTH": 1}
-AT_LEAST = {**COMMON_AT_LEAST, "decoder_heads": 1, "alignment_weight": 0, "distillation_weight": 0}
+AT_LEAST = {**COMMON_AT_LEAST, "decoder_heads": 1}
+MOST = {"alignment_weight": math.inf, "distillation_weight": math.inf, "soft_target_weight": 1}  # and at least 0
 TIGER_AT_LEAST = {**COMMON_AT_LEAST, "head_size": 1, "inner_size": 1, "train_batch_size": 1}
 COMMON_DROPOUTS = ("hidden_dropout_prob", "attn_dropout_prob", "decoder_dropout_prob")
 DROPOUTS = (*COMMON_DROPOUTS, "text_dropout_prob")
@@ -18,7 +21,10 @@ DROPOUTS = (*COMMON_DROPOUTS, "text_dropout_prob")
 def check_settings(config, n_items):
     """Raise InputError for the first of PRORec's settings that cannot work with a catalogue of n_items (padding included)."""
     _check_values(config, CHOICES, AT_LEAST, DROPOUTS)
-    if config["alignment_temperature"] <= 0:
+    for name, most in MOST.items():
+        if not _is_number(config[name]) or not 0 <= config[name] <= most:
+            raise InputError(f"{name} is {config[name]!r}; expected a number from 0 {'on' if most == math.inf else f'to {most}'}.")
+    if not _is_number(config["alignment_temperature"]) or not config["alignment_temperature"] > 0:
         raise InputError(f"alignment_temperature is {config['alignment_temperature']!r}; a temperature is above 0.")
     for width, heads in (("hidden_size", "n_heads"), ("decoder_size", "decoder_heads")):
         if config[width] % config[heads]:
@@ -37,11 +43,15 @@ def _check_values(config, choices, at_least, dropouts):
         if config[name] not in known:
             raise InputError(f"{name} is {config[name]!r}; expected one of {', '.join(known)}.")
     for name, least in at_least.items():
-        if not isinstance(config[name], (int, float)) or config[name] < least:
-            raise InputError(f"{name} is {config[name]!r}; expected a number of at least {least}.")
+        if type(config[name]) is not int or config[name] < least:
+            raise InputError(f"{name} is {config[name]!r}; expected a whole number of at least {least}.")
     for name in dropouts:
-        if not 0 <= config[name] < 1:
+        if not _is_number(config[name]) or not 0 <= config[name] < 1:
             raise InputError(f"{name} is {config[name]!r}; a dropout rate lies in [0, 1).")
+
+
+def _is_number(value):
+    return type(value) in (int, float)
 
 
 def _check_common(config, n_items):

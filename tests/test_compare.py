@@ -18,7 +18,7 @@ import yaml
 
 from recbole_prorec import registry
 from recbole_prorec.artifacts import ArtifactStore
-from recbole_prorec.compare import command, ranks, results, significance, worker
+from recbole_prorec.compare import command, observer, ranks, results, significance, worker
 from recbole_prorec.compare.plan import make_comparison, read_yaml
 from recbole_prorec.compare.stage_times import full_seconds, seconds_of_stages, watch_stages
 from recbole_prorec.compare.summary import summarize
@@ -99,7 +99,8 @@ def test_p_values_of_chance_are_spread_evenly():
 def test_the_bootstrap_interval_is_that_of_the_central_limit():
     differences = np.random.default_rng(0).normal(0.3, 1, 2000)
     margin = 1.96 * differences.std() / np.sqrt(2000)
-    assert significance.bootstrap_interval(differences) == pytest.approx((differences.mean() - margin, differences.mean() + margin), abs=0.005)
+    expected = differences.mean() - margin, differences.mean() + margin
+    assert significance.bootstrap_interval(differences) == pytest.approx(expected, abs=0.005)
 
 
 # Costs
@@ -144,15 +145,16 @@ PLAIN = {"name": "x", "datasets": ["ml-100k"], "entries": ["Pop", "BPR"], "seeds
     ({"entries": ["pop"]}, "'pop'.*Did you mean Pop"),
     ({"entries": ["Pop", {"name": "Pop", "model": "BPR"}]}, "two entries .* called Pop"),
     ({"seeds": [1, 1]}, "two seeds"),
-    ({"seeds": ["one"]}, "expected integers"),
+    ({"seeds": ["one"]}, "expected a list of integers"),
     ({"seeds": []}, "no seeds"),
     ({"metrics": ["Recall", "Quality"]}, "'Quality'.*expected some of.*NDCG"),
     ({"metrics": ["RMSE"]}, "no metric of ranked lists called 'RMSE'"),
     ({"topk": [0]}, "topk"),
+    ({"entries": ["Pop", {"name": "BPR", "seeds": 3}]}, "seeds are 3; expected a list"),
     ({"reference": "SASRec"}, "'SASRec' is no entry; expected one of Pop, BPR"),
     ({"entrys": []}, "no key 'entrys'"),
     ({"datasets": "ml-100k"}, "expected a list"),
-    ({"entries": [{"model": "Pop"}]}, "expected name, model and settings"),
+    ({"entries": [{"model": "Pop"}]}, "expected name, model, settings and seeds"),
     ({"entries": [{"name": "a/b", "model": "Pop"}]}, "'a/b' cannot be the name of a file"),
     ({"entries": [{"name": "BPR", "settings": {"embeding_size": 8}}]}, "'embeding_size' is no setting of BPR.*Did you mean embedding_size"),
     ({"settings": {"seed": 3}}, "seed .* at the top .*as seeds"),
@@ -161,6 +163,11 @@ PLAIN = {"name": "x", "datasets": ["ml-100k"], "entries": ["Pop", "BPR"], "seeds
 def test_bad_input_is_one_clear_error(change, message):
     with pytest.raises(InputError, match=message):
         make_comparison({**PLAIN, **change})
+
+
+def test_an_entry_may_have_seeds_of_its_own():
+    runs = make_comparison({**PLAIN, "seeds": [1, 2], "entries": ["Pop", {"name": "BPR", "seeds": [7]}]}).runs()
+    assert [(run.entry, run.seed, run.settings["seed"]) for run in runs] == [("Pop", 1, 1), ("BPR", 7, 7), ("Pop", 2, 2)]
 
 
 def test_the_command_prints_the_error_and_runs_nothing(tmp_path, monkeypatch, capsys):
@@ -205,7 +212,7 @@ def compare(given, *flags):
 def test_finished_runs_become_tables_are_not_run_again_and_survive_other_settings(tiny, tmp_path, monkeypatch, capsys):
     comparison = make_comparison(tiny)
     train(comparison, tmp_path)
-    monkeypatch.setattr(command, "run_all", lambda runs, *rest: {"run again": str(runs)} if runs else {})
+    monkeypatch.setattr(command, "run_all", lambda runs, *rest: {run.name: "run again" for run in runs})
     assert compare(tiny) == 0
     assert "4 runs, 4 of them finished" in capsys.readouterr().out
 
@@ -249,9 +256,16 @@ def test_training_interactions_are_counted_alike_for_sequential_and_general_mode
     counts = []
     for run in make_comparison({**tiny, "seeds": [1]}).runs():
         dataset = worker.build(run, str(tmp_path / "checkpoints"))[1][0]._dataset
-        named = zip(dataset.field2id_token[dataset.iid_field], worker.training_counts(dataset).tolist())
+        named = zip(dataset.field2id_token[dataset.iid_field], observer.training_counts(dataset).tolist())
         counts.append(dict(named))
     assert counts[0] == counts[1] and sum(counts[0].values()) == 80 * 8
+
+
+@pytest.mark.parametrize("model", ["LightGCN", "NGCF", "GRU4Rec", "BERT4Rec"])
+def test_recboles_models_take_part_by_name(tiny, tmp_path, model):
+    run = make_comparison({**tiny, "entries": [model], "seeds": [1]}).runs()[0]
+    record, _ = worker.train_and_test(run, "pytest", str(tmp_path / "checkpoints"))
+    assert record["n_users"] == 80 and 0 <= record["test"]["ndcg@10"] <= 1
 
 
 def test_entries_tested_on_different_items_are_not_compared():
@@ -280,6 +294,7 @@ def test_a_failing_entry_is_told_of_and_a_killed_comparison_keeps_what_is_finish
     assert process.returncode == command.INTERRUPTED and "interrupted. Finished runs are kept" in said
     assert re.search(r"\[1/3\] tiny/broken-1: FAILED after \d+ s: .*negative.*broken-1.log", said)
     assert "[2/3] tiny/Pop-1: done" in said
+    assert not list(Path("results").rglob(".checkpoints-*"))
     assert command.main(["tiny.yaml", "--tables"]) == 0
     text = Path("results/tiny.md").read_text("utf-8")
     assert "- tiny/endless-1: not finished" in text and "| Pop | 1 |" in text
@@ -287,7 +302,7 @@ def test_a_failing_entry_is_told_of_and_a_killed_comparison_keeps_what_is_finish
 
 def wait_for(path, process):
     """Until the file is there and its process had time to begin; a comparison that ends before is a failure."""
-    limit = time.monotonic() + 120
+    limit = time.monotonic() + 300
     while not path.exists():
         assert process.poll() is None and time.monotonic() < limit, "the comparison never came to its last run"
         time.sleep(0.1)

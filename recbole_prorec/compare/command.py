@@ -33,7 +33,7 @@ def main(arguments=None):
 
 def _parser():
     parser = argparse.ArgumentParser(prog="compare_recbole", description="Train models of RecBole and recbole_prorec, and compare them.")
-    parser.add_argument("comparison", nargs="?", help="yaml file: name, datasets, entries, seeds, reference, settings, metrics, topk, output")
+    parser.add_argument("comparison", nargs="?", help="yaml file such as comparisons/ml-100k.yaml")
     parser.add_argument("--name", help="of the result files (default: that of the yaml file)")
     parser.add_argument("--datasets", nargs="+", help="names of data sets")
     parser.add_argument("--models", nargs="+", help="names of models, each an entry with its default settings")
@@ -67,13 +67,12 @@ def _compare(comparison, args):
     folder = _make(comparison)
     left = [run for run in runs if changes[run.name] is None]
     print(f"compare_recbole: {len(runs)} runs, {len(runs) - len(left)} of them finished before, in {folder}", flush=True)
-    command = shlex.join(["compare_recbole", *sys.argv[1:]])
-    failed = {} if args.tables else run_all([run for run in left if run.entry in entries], folder, args.jobs, args.threads, command)
+    chosen = [] if args.tables else [run for run in left if run.entry in entries]
+    failed = run_all(chosen, folder, args.jobs, args.threads, shlex.join(["compare_recbole", *sys.argv[1:]]))
     files = write_report(comparison, failed, {name: change for name, change in changes.items() if change})
     print(f"compare_recbole: wrote {', '.join(map(str, files))}")
     if failed:
-        print(f"compare_recbole: {len(failed)} of {len(runs)} runs failed: {', '.join(failed)}. The same command tries them again.",
-              file=sys.stderr)
+        print(f"compare_recbole: {len(failed)} of {len(runs)} runs failed. The same command tries them again.", file=sys.stderr)
     return SOME_FAILED if failed else 0
 
 
@@ -81,8 +80,8 @@ def _refuse_changes(comparison, changes):
     changed = {name: change for name, change in changes.items() if change}
     if changed:
         name, change = next(iter(changed.items()))
-        raise InputError(f"{len(changed)} finished runs in {comparison.folder} were made under other conditions; {name}: {change}. Nothing was "
-                         "run or removed. Give the comparison another --name or --output, or delete their .json files to run them anew; "
+        raise InputError(f"{len(changed)} finished runs in {comparison.folder} were made under other conditions; {name}: {change}. Nothing "
+                         "was run or removed. Give the comparison another --name or --output, or delete their .json files to run them anew; "
                          "--tables shows them as they are.")
 
 

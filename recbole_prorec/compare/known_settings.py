@@ -1,4 +1,4 @@
-"""Which settings and metrics there are. RecBole passes over a setting that it does not know: a slip of the pen would be compared as a model."""
+"""Which settings and metrics there are. RecBole passes over a setting that it does not know: a slip of the pen would be compared."""
 
 import difflib
 import functools

@@ -1,20 +1,17 @@
 """What is compared: read from yaml and flags, and refused before anything is trained where it cannot work."""
 
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
-from recbole_prorec.compare.known_settings import check_metrics, check_names_of_settings
+from recbole_prorec.compare.checks import check
+from recbole_prorec.compare.ranks import chosen_depth
 from recbole_prorec.errors import InputError
-from recbole_prorec.registry import check_model
 
 METRICS, TOPK = ("Recall", "NDCG", "MRR"), (5, 10, 20)
 KEYS = {"name": str, "datasets": list, "entries": list, "seeds": list, "reference": str, "settings": dict, "metrics": list, "topk": list,
         "output": str}
-EQUAL_FOR_ALL = ("seed", "metrics", "topk")  # no entry has these to itself
-FILE_NAME = re.compile(r"\w[\w .+-]*")
 
 
 @dataclass(frozen=True)
@@ -24,6 +21,7 @@ class Entry:
     name: str
     model: str
     settings: dict = field(default_factory=dict)
+    seeds: list = None  # those of the comparison
 
 
 @dataclass(frozen=True)
@@ -66,14 +64,17 @@ class Comparison:
 
     @property
     def depth(self):
-        """The list length of the significance tests, coverage and popularity."""
-        return 10 if 10 in self.topk else max(self.topk)
+        return chosen_depth(self.topk)
 
     def runs(self):
-        """All entries of a seed before the next seed: a comparison that is stopped early has something of everything."""
-        return [Run(data.name, entry.name, entry.model, seed, {**self.settings, **data.settings, **entry.settings, "metrics": self.metrics,
-                                                               "topk": self.topk, "seed": seed})
-                for data in self.datasets for seed in self.seeds for entry in self.entries]
+        """All entries' first seeds before their second ones: a comparison that is stopped early has something of everything."""
+        seeds = {entry.name: entry.seeds or self.seeds for entry in self.entries}
+        return [self._run(data, entry, seeds[entry.name][turn]) for data in self.datasets for turn in range(max(map(len, seeds.values())))
+                for entry in self.entries if turn < len(seeds[entry.name])]
+
+    def _run(self, data, entry, seed):
+        settings = {**self.settings, **data.settings, **entry.settings, "metrics": self.metrics, "topk": self.topk, "seed": seed}
+        return Run(data.name, entry.name, entry.model, seed, settings)
 
 
 def read_yaml(file):
@@ -103,15 +104,15 @@ def make_comparison(given):
     settings = {**given, "name": given.get("name", "comparison"), "entries": entries, "datasets": datasets,
                 "reference": given.get("reference", entries[0].name)}
     comparison = Comparison(**settings)
-    _check(comparison)
+    check(comparison)
     return comparison
 
 
 def _entry(given):
     given = {"name": given} if isinstance(given, str) else given
-    if not isinstance(given, dict) or not isinstance(given.get("name"), str) or given.keys() - {"name", "model", "settings"}:
-        raise InputError(f"an entry is {given!r}; expected name, model and settings, or the name of a model alone.")
-    return Entry(given["name"], given.get("model", given["name"]), given.get("settings") or {})
+    if not isinstance(given, dict) or not isinstance(given.get("name"), str) or given.keys() - {"name", "model", "settings", "seeds"}:
+        raise InputError(f"an entry is {given!r}; expected name, model, settings and seeds, or the name of a model alone.")
+    return Entry(given["name"], given.get("model", given["name"]), given.get("settings") or {}, given.get("seeds"))
 
 
 def _dataset(given):
@@ -119,38 +120,3 @@ def _dataset(given):
     if not isinstance(given, dict) or not isinstance(given.get("name"), str) or given.keys() - {"name", "settings"}:
         raise InputError(f"a data set is {given!r}; expected its name, or name and settings.")
     return Dataset(given["name"], given.get("settings") or {})
-
-
-def _check(comparison):
-    named = {"entries": [entry.name for entry in comparison.entries], "data sets": [data.name for data in comparison.datasets],
-             "seeds": comparison.seeds}
-    for kind, names in named.items():
-        twice = sorted({str(name) for name in names if names.count(name) > 1})
-        if twice:
-            raise InputError(f"two {kind} of the comparison are called {', '.join(twice)}; each needs a name of its own.")
-    for name in [comparison.name, *named["entries"], *named["data sets"]]:
-        if not FILE_NAME.fullmatch(name):
-            raise InputError(f"{name!r} cannot be the name of a file; use letters, digits, blanks and _ . + - only.")
-    if not all(type(seed) is int and seed >= 0 for seed in comparison.seeds):
-        raise InputError(f"seeds are {comparison.seeds!r}; expected integers from 0 on.")
-    if comparison.reference not in named["entries"]:
-        raise InputError(f"the reference {comparison.reference!r} is no entry; expected one of {', '.join(named['entries'])}.")
-    for entry in comparison.entries:
-        check_model(entry.model)
-    check_metrics(comparison.metrics, comparison.topk)
-    _check_settings(comparison)
-
-
-def _check_settings(comparison):
-    everywhere = [comparison.settings, *(data.settings for data in comparison.datasets)]
-    for settings in [*everywhere, *(entry.settings for entry in comparison.entries)]:
-        if not isinstance(settings, dict):
-            raise InputError(f"settings are {settings!r}; expected key: value.")
-        for key in EQUAL_FOR_ALL:
-            if key in settings:
-                raise InputError(f"{key} stands among the settings, but is the same for all entries; set it at the top of the comparison"
-                                 f"{' (as seeds)' if key == 'seed' else ''}.")
-    for settings in everywhere:
-        check_names_of_settings(settings, [entry.model for entry in comparison.entries])
-    for entry in comparison.entries:
-        check_names_of_settings(entry.settings, [entry.model])

@@ -5,7 +5,7 @@ import importlib.util
 
 def draw(rows, metric, path):
     """A panel per data set, a point per entry; whether it was drawn."""
-    if importlib.util.find_spec("matplotlib") is None or not any(metric in row["values"] for row in rows):
+    if importlib.util.find_spec("matplotlib") is None or not not all(metric in row["values"] for row in rows) or not rows:
         return False
     from matplotlib.figure import Figure
 
@@ -19,8 +19,9 @@ def draw(rows, metric, path):
 
 
 def _panel(axes, rows, metric):
-    for row in rows:
-        cost, quality = row["values"]["training_seconds"]["mean"], row["values"][metric]
-        axes.errorbar(max(cost, 0.1), quality["mean"], yerr=quality["std"] or 0, fmt="o", capsize=3)
-        axes.annotate(row["entry"], (max(cost, 0.1), quality["mean"]), xytext=(5, 4), textcoords="offset points", fontsize=8)
-    axes.set(xscale="log", xlabel="training, seconds", ylabel=f"test {metric}")
+    costs = [max(row["values"]["training_cpu_seconds"]["mean"], 0.1) for row in rows]
+    for cost, row in zip(costs, rows):
+        quality = row["values"][metric]
+        axes.errorbar(cost, quality["mean"], yerr=quality["std"] or 0, fmt="o", capsize=3)
+        axes.annotate(row["entry"], (cost, quality["mean"]), xytext=(5, 4), textcoords="offset points", fontsize=8)
+    axes.set(xscale="log", xlim=(min(costs) / 3, max(costs) * 5), xlabel="training, CPU seconds", ylabel=f"test {metric}")

@@ -11,6 +11,11 @@ NOT_FOUND = -1
 GAINS = {"recall": lambda place: np.ones(len(place)), "ndcg": lambda place: 1 / np.log2(place + 1), "mrr": lambda place: 1 / place}
 
 
+def chosen_depth(topk):
+    """The list length of the significance tests, coverage and popularity."""
+    return 10 if 10 in topk else max(topk)
+
+
 def count_above_and_tied(scores, targets):
     """scores [B, N], targets [B] item ids -> above [B], tied [B]."""
     if torch.isnan(scores).any():

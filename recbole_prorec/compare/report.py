@@ -11,7 +11,8 @@ from recbole_prorec.compare.significance import DRAWS
 from recbole_prorec.compare.summary import COSTS, load_runs, summarize
 
 SIGNIFICANT = 0.05
-HOW_TO_PLOT = "No plot of quality against cost was drawn: matplotlib is not installed (pip install \"recbole_prorec[compare]\")."
+HOW_TO_PLOT = ("No plot of quality against cost was drawn: that needs matplotlib (pip install \"recbole_prorec[compare]\"), and NDCG among "
+               "the metrics.")
 
 
 def write_report(comparison, failed, changed):
@@ -20,7 +21,8 @@ def write_report(comparison, failed, changed):
     rows, tests = summarize(comparison, runs)
     path = {suffix: comparison.folder.with_name(f"{comparison.name}.{suffix}") for suffix in ("md", "csv", "json", "png")}
     drawn = draw(rows, f"ndcg@{comparison.depth}", path["png"])
-    missing = {run.name: failed.get(run.name, "not finished") for run in comparison.runs() if run.seed not in runs.get((run.dataset, run.entry), {})}
+    missing = {run.name: failed.get(run.name, "not finished") for run in comparison.runs()
+               if run.seed not in runs.get((run.dataset, run.entry), {})}
     write_text(path["md"], markdown(comparison, runs, rows, tests, missing, changed, path["png"].name if drawn else None))
     write_text(path["csv"], table_csv(rows))
     records = [record for seeds in runs.values() for record, _ in seeds.values()]
@@ -41,7 +43,8 @@ def table_csv(rows):
 
 
 def markdown(comparison, runs, rows, tests, missing, changed, plot):
-    parts = [f"# {comparison.name}", _listed("Not in the tables", missing), _listed("Made under other conditions than those of now", changed)]
+    parts = [f"# {comparison.name}", _listed("Not in the tables", missing)]
+    parts.append(_listed("Made under other conditions than those of now", changed))
     for data in comparison.datasets:
         of_data = [row for row in rows if row["dataset"] == data.name]
         if of_data:
@@ -58,8 +61,8 @@ def _listed(title, reasons):
 def _task(dataset, runs):
     record = next(record for (name, _), seeds in runs.items() if name == dataset for record, _ in seeds.values())
     return (f"{record['n_users']} test users, ranked among {record['n_items'] - 1} items. Mean and, from two seeds on, standard deviation. "
-            "`valid` chose the best epoch; the rest is of the test. Coverage: share of the items that anybody is recommended. Popularity: mean "
-            "training interactions of a recommended item.")
+            "`valid` chose the best epoch; the rest is of the test. Coverage: share of the items that anybody is recommended. Popularity: "
+            "mean training interactions of a recommended item.")
 
 
 def _metrics(rows):
@@ -77,8 +80,8 @@ def _costs(rows):
                      f"{values['milliseconds_per_user']['mean']:.2f}",
                      f"{values['n_parameters']['mean']:,.0f}", f"{values['peak_memory_mib']['mean']:,.0f}"])
     table = _table(["entry", "training, s", "training, CPU s", "test, ms per user", "parameters", "peak memory, MiB"], body)
-    note = ("Training includes validation, and stages that the run found done by another one (`or more`: done outside of this comparison, at a "
-            "cost not counted here). Peak memory is that of the whole process.")
+    note = ("Training includes validation, and stages that the run found done by another one (`or more`: done outside of this comparison, "
+            "at a cost not counted here). Seconds depend on what else the machine does, CPU seconds less. Peak memory: of the whole process.")
     return f"{table}\n\n{note}"
 
 
@@ -87,9 +90,9 @@ def _significance(comparison, tests):
         return ""
     body = [[test["entry"], test["metric"], *_tested(test)] for test in tests]
     table = _table(["entry", "metric", f"difference to {comparison.reference}", "95 % interval", "p", "p, Holm", ""], body)
-    note = (f"Per user, averaged over the seeds: what varies is the users, not the seeds. Interval: bootstrap over users, {DRAWS} draws. p: "
-            f"two-sided paired sign-flip test of the mean, {DRAWS} draws, so at least {1 / (1 + DRAWS):.4f}; corrected by Holm over all tests "
-            "of this comparison. An item tied with others counts with its mean over their orders.")
+    note = (f"Per user, averaged over the seeds: what varies is the users, not the seeds. Interval: bootstrap over users, {DRAWS} draws. "
+            f"p: two-sided paired sign-flip test of the mean, {DRAWS} draws, so at least {1 / (1 + DRAWS):.4f}; corrected by Holm over all "
+            "tests of this comparison. An item tied with others counts with its mean over their orders.")
     return f"Against {comparison.reference}:\n\n{table}\n\n{note}"
 
 
@@ -97,7 +100,8 @@ def _tested(test):
     if "refused" in test:
         return [test["refused"], "", "", "", ""]
     verdict = "not significant" if test["p_holm"] >= SIGNIFICANT else "better" if test["difference"] > 0 else "worse"
-    return [f"{test['difference']:+.4f}", f"{test['low']:+.4f} to {test['high']:+.4f}", f"{test['p']:.4f}", f"{test['p_holm']:.4f}", verdict]
+    interval = f"{test['low']:+.4f} to {test['high']:+.4f}"
+    return [f"{test['difference']:+.4f}", interval, f"{test['p']:.4f}", f"{test['p_holm']:.4f}", verdict]
 
 
 def _cell(value, name):

@@ -32,8 +32,8 @@ def hash_data(run):
     folder = data_folder(run)
     files = {file.name: _hash(file) for file in sorted(folder.glob(f"{run.dataset}.*")) if file.is_file()}
     if not any(name.endswith(".inter") for name in files):
-        raise InputError(f"data set {run.dataset!r}: there is no {folder / (run.dataset + '.inter')}. Set data_path, among the settings of the "
-                         f"comparison, to the folder that contains the folder {run.dataset}.")
+        raise InputError(f"data set {run.dataset!r}: there is no {folder / (run.dataset + '.inter')}. Set data_path, among the settings of "
+                         f"the comparison, to the folder that contains the folder {run.dataset}.")
     return files
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import asdict
 
@@ -12,43 +13,53 @@ from recbole_prorec.compare.machine import ROOT
 POLL_SECONDS = 0.2
 
 
-def run_all(runs, folder, jobs, threads, command, say=print):
+def run_all(runs, folder, jobs, threads, command):
     """Train and test the runs -> {name: reason} of those that failed."""
     waiting, active, failed = list(runs), {}, {}
-    n_runs, done = len(waiting), 0
-    try:
-        while waiting or active:
-            while waiting and len(active) < jobs:
-                run = waiting.pop(0)
-                active[run.name] = _start(run, folder, threads, command), time.perf_counter()
-            time.sleep(POLL_SECONDS)
-            for name, (process, started) in list(active.items()):
-                if process.poll() is None:
-                    continue
-                del active[name]
-                done += 1
-                if process.returncode:
-                    failed[name] = f"{_last_line(folder / f'{name}.log')} (exit code {process.returncode}, {folder / name}.log)"
-                took = f"{time.perf_counter() - started:.0f} s"
-                say(f"[{done}/{n_runs}] {name}: " + (f"FAILED after {took}: {failed[name]}" if name in failed else f"done in {took}"), flush=True)
-    finally:
-        for process, _ in active.values():
-            process.terminate()
-        for process, _ in active.values():
-            process.wait()
+    with tempfile.TemporaryDirectory(prefix=".checkpoints-", dir=folder) as checkpoints:
+        try:
+            while waiting or active:
+                while waiting and len(active) < jobs:
+                    run = waiting.pop(0)
+                    given = {"run": asdict(run), "folder": str(folder), "checkpoints": checkpoints, "command": command}
+                    active[run.name] = _start(given, folder / f"{run.name}.log", threads), time.perf_counter()
+                time.sleep(POLL_SECONDS)
+                for name in [name for name, (process, _) in active.items() if process.poll() is not None]:
+                    failed.update(_finish(name, *active.pop(name), folder, f"{len(runs) - len(waiting) - len(active)}/{len(runs)}"))
+        finally:
+            _stop([process for process, _ in active.values()])
     return failed
 
 
-def _start(run, folder, threads, command):
-    """The child reads what to do from stdin and writes all it says to <run>.log."""
+def _start(given, log, threads):
+    """The child reads what to do from stdin and writes all it says to its log."""
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": path}
-    with open(folder / f"{run.name}.log", "wb") as log:
-        process = subprocess.Popen([sys.executable, "-m", "recbole_prorec.compare.worker"], stdin=subprocess.PIPE, stdout=log, stderr=log,
+    with open(log, "wb") as file:
+        process = subprocess.Popen([sys.executable, "-m", "recbole_prorec.compare.worker"], stdin=subprocess.PIPE, stdout=file, stderr=file,
                                    env=environment)
-    process.stdin.write(json.dumps({"run": asdict(run), "folder": str(folder), "command": command}).encode())
+    process.stdin.write(json.dumps(given).encode())
     process.stdin.close()
     return process
+
+
+def _finish(name, process, started, folder, counted):
+    """Say how it went; {name: reason} if it failed."""
+    took = f"{time.perf_counter() - started:.0f} s"
+    if process.returncode == 0:
+        print(f"[{counted}] {name}: done in {took}", flush=True)
+        return {}
+    log = folder / f"{name}.log"
+    reason = f"{_last_line(log)} (exit code {process.returncode}, {log})"
+    print(f"[{counted}] {name}: FAILED after {took}: {reason}", flush=True)
+    return {name: reason}
+
+
+def _stop(processes):
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.wait()
 
 
 def _last_line(log):

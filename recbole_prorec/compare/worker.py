@@ -1,6 +1,6 @@
 """One run, in a process of its own: trained and tested as run_recbole does it, and the rank of every user's item kept.
 
-Reads {"run", "folder", "command"} from stdin. python -m recbole_prorec.compare.worker
+Reads {"run", "folder", "checkpoints", "command"} from stdin. python -m recbole_prorec.compare.worker
 """
 
 import json
@@ -10,11 +10,11 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from recbole_prorec.compare import ranks, results
+from recbole_prorec.compare import results
 from recbole_prorec.compare.machine import commit, machine, versions
+from recbole_prorec.compare.observer import RankObserver
 from recbole_prorec.compare.plan import Run
 from recbole_prorec.compare.stage_times import watch_stages
 from recbole_prorec.errors import InputError
@@ -26,7 +26,7 @@ def main():
     run, folder = Run(**given["run"]), Path(given["folder"])
     sys.argv[1:] = []  # RecBole's Config takes flags from there
     try:
-        with tempfile.TemporaryDirectory(prefix=".checkpoint-", dir=folder) as checkpoints:
+        with tempfile.TemporaryDirectory(dir=given["checkpoints"]) as checkpoints:
             record, arrays = train_and_test(run, given["command"], checkpoints)
     except InputError as error:
         print(f"InputError: {error}", file=sys.stderr)
@@ -40,23 +40,21 @@ def train_and_test(run, command, checkpoints):
     conditions = results.conditions(run)  # taken here: the files may have changed since the comparison began
     config, loaders, model, trainer, flops = build(run, checkpoints)
     train_data, valid_data, test_data = loaders
-    started, cpu_started = time.perf_counter(), time.process_time()
     with watch_stages() as stages:
-        best_valid_score, best_valid = trainer.fit(train_data, valid_data, saved=True, show_progress=False)
-    trained, cpu_trained = time.perf_counter(), time.process_time()
-    observer = RankObserver(trainer.eval_collector, config, max(run.settings["topk"]))
-    tested = trainer.evaluate(test_data, load_best_model=True, show_progress=False)
-    evaluation_seconds = time.perf_counter() - trained - observer.seconds
-    arrays, measured = observer.finish(train_data, tested)
+        (best_valid_score, best_valid), *training = _timed(lambda: trainer.fit(train_data, valid_data, saved=True, show_progress=False))
+    observer = RankObserver(trainer.eval_collector, config)
+    tested, seconds, _ = _timed(lambda: trainer.evaluate(test_data, load_best_model=True, show_progress=False))
+    arrays, measured = observer.finish(train_data._dataset, tested)
     record = {
         "dataset": run.dataset, "entry": run.entry, "model": run.model, "seed": run.seed,
         "test": _plain(tested), "valid": _plain(best_valid), "valid_metric": config["valid_metric"].lower(),
         "best_valid_score": float(best_valid_score), **measured,
-        "training_seconds": trained - started, "training_cpu_seconds": cpu_trained - cpu_started, "stages": stages,
-        "evaluation_seconds": evaluation_seconds,
+        "training_seconds": training[0], "training_cpu_seconds": training[1], "stages": stages,
+        "evaluation_seconds": seconds - observer.seconds,
         "n_parameters": sum(parameter.numel() for parameter in model.parameters()), "flops": flops, **_memory(),
         "settings": {name: _jsonable(value) for name, value in sorted(config.final_config_dict.items())},
-        "threads": torch.get_num_threads(), "commit": commit(), "machine": machine(), "versions": versions(), "command": command, **conditions,
+        "threads": torch.get_num_threads(), "commit": commit(), "machine": machine(), "versions": versions(),
+        "command": command, **conditions,
     }
     return record, arrays
 
@@ -71,7 +69,8 @@ def build(run, checkpoints):
     from recbole.utils import get_flops, get_model, get_trainer, init_logger, init_seed
 
     Protocol.for_all_models = True
-    config = Config(model=run.model, dataset=run.dataset, config_dict={"show_progress": False, **run.settings, "checkpoint_dir": checkpoints})
+    settings = {"show_progress": False, **run.settings, "checkpoint_dir": checkpoints}
+    config = Config(model=run.model, dataset=run.dataset, config_dict=settings)
     init_seed(config["seed"], config["reproducibility"])
     init_logger(config)
     dataset = create_dataset(config)
@@ -82,53 +81,11 @@ def build(run, checkpoints):
     return config, loaders, model, get_trainer(config["MODEL_TYPE"], config["model"])(config, model), flops
 
 
-class RankObserver:
-    """Stands between trainer.evaluate and RecBole's collector: the ranks are of the very scores that RecBole's metrics are of."""
-
-    def __init__(self, collector, config, k):
-        self.original, self.user_field, self.k = collector.eval_batch_collect, config["USER_ID_FIELD"], k
-        self.topk, self.batches, self.seconds = config["topk"], [], 0.0
-        collector.eval_batch_collect = self.eval_batch_collect
-
-    def eval_batch_collect(self, scores, interaction, positive_u, positive_i):
-        started = time.perf_counter()
-        if len(positive_i) != len(scores):
-            raise InputError("users have several test items; the comparison is paired over users with one each. Use leave-one-out, "
-                             "eval_args: {split: {LS: valid_and_test}}.")
-        targets = positive_i.to(scores.device)[torch.argsort(positive_u).to(scores.device)]
-        above, tied = ranks.count_above_and_tied(scores, targets)
-        kept = interaction[self.user_field], targets, above, tied, ranks.top_items(scores, self.k)
-        self.batches.append([tensor.cpu().numpy() for tensor in kept])
-        self.seconds += time.perf_counter() - started
-        return self.original(scores, interaction, positive_u, positive_i)
-
-    def finish(self, train_data, tested):
-        """({"user_keys", "target_keys", "above", "tied", "top_items"}, measures), users in the order of their keys."""
-        users, targets, above, tied, tops = map(np.concatenate, zip(*self.batches))
-        dataset = train_data._dataset
-        ranks.check_against(tested, self.topk, above, tied)
-        user_keys = dataset.field2id_token[dataset.uid_field][users].astype(str)
-        target_keys = dataset.field2id_token[dataset.iid_field][targets].astype(str)
-        order = np.argsort(user_keys, kind="stable")
-        arrays = {"user_keys": user_keys, "target_keys": target_keys, "above": above.astype(np.int32), "tied": tied.astype(np.int32),
-                  "top_items": tops.astype(np.int32)}
-        depth = 10 if 10 in self.topk else max(self.topk)
-        counts = training_counts(dataset)
-        measures = {"n_users": len(users), "n_items": int(dataset.item_num), "depth": depth,
-                    "coverage": ranks.coverage(tops[:, :depth], dataset.item_num),
-                    "popularity": ranks.average_popularity(tops[:, :depth], counts)}
-        return {name: values[order] for name, values in arrays.items()}, measures
-
-
-def training_counts(dataset):
-    """Training interactions per item [n_items]. RecBole's own count misses the first items of histories for sequential models alone."""
-    rows = dataset.inter_feat
-    items = rows[dataset.iid_field].numpy()
-    history = getattr(dataset, "item_id_list_field", f"{dataset.iid_field}{dataset.config['LIST_SUFFIX']}")
-    if history in rows.interaction:
-        first = rows[dataset.config["ITEM_LIST_LENGTH_FIELD"]].numpy() == 1
-        items = np.concatenate([items, rows[history].numpy()[first, 0]])
-    return np.bincount(items, minlength=dataset.item_num)
+def _timed(work):
+    """What it returns, seconds, CPU seconds."""
+    started, cpu_started = time.perf_counter(), time.process_time()
+    result = work()
+    return result, time.perf_counter() - started, time.process_time() - cpu_started
 
 
 def _memory():

@@ -1,0 +1,55 @@
+"""A comparison that can work: names, seeds, metrics and settings."""
+
+import re
+
+from recbole_prorec.compare.known_settings import check_metrics, check_names_of_settings
+from recbole_prorec.errors import InputError
+from recbole_prorec.registry import check_model
+
+EQUAL_FOR_ALL = ("seed", "metrics", "topk")  # no entry has these to itself
+FILE_NAME = re.compile(r"\w[\w .+-]*")
+
+
+def check(comparison):
+    """Raise InputError for the first thing that cannot work, before anything is trained."""
+    entries, datasets = [entry.name for entry in comparison.entries], [data.name for data in comparison.datasets]
+    _check_distinct("entries", entries)
+    _check_distinct("data sets", datasets)
+    for name in [comparison.name, *entries, *datasets]:
+        if not FILE_NAME.fullmatch(name):
+            raise InputError(f"{name!r} cannot be the name of a file; use letters, digits, blanks and _ . + - only.")
+    if comparison.reference not in entries:
+        raise InputError(f"the reference {comparison.reference!r} is no entry; expected one of {', '.join(entries)}.")
+    for seeds in [comparison.seeds, *(entry.seeds for entry in comparison.entries if entry.seeds is not None)]:
+        _check_seeds(seeds)
+    for entry in comparison.entries:
+        check_model(entry.model)
+    check_metrics(comparison.metrics, comparison.topk)
+    _check_settings(comparison)
+
+
+def _check_distinct(kind, names):
+    twice = sorted({str(name) for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(f"two {kind} of the comparison are called {', '.join(twice)}; each needs a name of its own.")
+
+
+def _check_seeds(seeds):
+    if not isinstance(seeds, list) or not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds):
+        raise InputError(f"seeds are {seeds!r}; expected a list of integers from 0 on.")
+    _check_distinct("seeds", seeds)
+
+
+def _check_settings(comparison):
+    everywhere = [comparison.settings, *(data.settings for data in comparison.datasets)]
+    for settings in [*everywhere, *(entry.settings for entry in comparison.entries)]:
+        if not isinstance(settings, dict):
+            raise InputError(f"settings are {settings!r}; expected key: value.")
+        for key in EQUAL_FOR_ALL:
+            if key in settings:
+                raise InputError(f"{key} stands among the settings, but is the same for all entries; set it at the top of the comparison"
+                                 f"{' (as seeds)' if key == 'seed' else ''}.")
+    for settings in everywhere:
+        check_names_of_settings(settings, [entry.model for entry in comparison.entries])
+    for entry in comparison.entries:
+        check_names_of_settings(entry.settings, [entry.model])

@@ -1,0 +1,56 @@
+"""The rank of every test user's item, taken while RecBole evaluates."""
+
+import time
+
+import numpy as np
+import torch
+
+from recbole_prorec.compare import ranks
+from recbole_prorec.errors import InputError
+
+
+class RankObserver:
+    """Stands between trainer.evaluate and RecBole's collector: the ranks are of the very scores that RecBole's metrics are of."""
+
+    def __init__(self, collector, config):
+        self.original, self.user_field, self.topk = collector.eval_batch_collect, config["USER_ID_FIELD"], config["topk"]
+        self.batches, self.seconds = [], 0.0
+        collector.eval_batch_collect = self.eval_batch_collect
+
+    def eval_batch_collect(self, scores, interaction, positive_u, positive_i):
+        started = time.perf_counter()
+        if len(positive_i) != len(scores):
+            raise InputError("users have several test items; the comparison is paired over users with one each. Use leave-one-out, "
+                             "eval_args: {split: {LS: valid_and_test}}.")
+        targets = positive_i.to(scores.device)[torch.argsort(positive_u).to(scores.device)]
+        above, tied = ranks.count_above_and_tied(scores, targets)
+        kept = interaction[self.user_field], targets, above, tied, ranks.top_items(scores, max(self.topk))
+        self.batches.append([tensor.cpu().numpy() for tensor in kept])
+        self.seconds += time.perf_counter() - started
+        return self.original(scores, interaction, positive_u, positive_i)
+
+    def finish(self, dataset, tested):
+        """What is kept of the users, in the order of their keys, and measures of their lists. dataset: that of the training."""
+        users, targets, above, tied, tops = map(np.concatenate, zip(*self.batches))
+        ranks.check_against(tested, self.topk, above, tied)
+        user_keys = dataset.field2id_token[dataset.uid_field][users].astype(str)
+        target_keys = dataset.field2id_token[dataset.iid_field][targets].astype(str)
+        order = np.argsort(user_keys, kind="stable")
+        arrays = {"user_keys": user_keys, "target_keys": target_keys, "above": above.astype(np.int32), "tied": tied.astype(np.int32),
+                  "top_items": tops.astype(np.int32)}
+        depth, counts = ranks.chosen_depth(self.topk), training_counts(dataset)
+        measures = {"n_users": len(users), "n_items": int(dataset.item_num), "depth": depth,
+                    "coverage": ranks.coverage(tops[:, :depth], dataset.item_num),
+                    "popularity": ranks.average_popularity(tops[:, :depth], counts)}
+        return {name: values[order] for name, values in arrays.items()}, measures
+
+
+def training_counts(dataset):
+    """Training interactions per item [n_items]. RecBole's own count misses the first items of histories for sequential models alone."""
+    rows = dataset.inter_feat
+    items = rows[dataset.iid_field].numpy()
+    history = getattr(dataset, "item_id_list_field", f"{dataset.iid_field}{dataset.config['LIST_SUFFIX']}")
+    if history in rows.interaction:
+        first = rows[dataset.config["ITEM_LIST_LENGTH_FIELD"]].numpy() == 1
+        items = np.concatenate([items, rows[history].numpy()[first, 0]])
+    return np.bincount(items, minlength=dataset.item_num)

@@ -81,11 +81,10 @@ def code_losses(decoder, trie, states, items, teacher_log_probs=None):
         soft: mean over P of the levels' cross-entropies against the teacher's distribution summed below each child; 0 without teacher.
     """
     hard = soft = torch.zeros((), device=items.device)
-    by_leaf = None if teacher_log_probs is None else teacher_log_probs[:, trie.leaf_item]
     for rows, level, log_probs in _choices(decoder, trie, states, items):
         hard = hard - log_probs.gather(1, trie.path_slot[items[rows], level, None]).sum()
-        if by_leaf is not None:
-            target = trie.child_probs(by_leaf[rows], trie.path_node[items[rows], level], level)
+        if teacher_log_probs is not None:
+            target = trie.child_probs(teacher_log_probs, rows, trie.path_node[items[rows], level], level)
             soft = soft - (target * log_probs.masked_fill(target == 0, 0)).sum()
     return hard / len(items), soft / len(items)
 

@@ -80,23 +80,30 @@ class Trie:
         chosen = logits.gather(-1, table.child_code[node]).masked_fill(~valid, float("-inf"))
         return chosen.log_softmax(-1)
 
-
-    def child_probs(self, log_probs_by_leaf, node, level):
+    def child_probs(self, item_log_probs, rows, node, level):
         """An item distribution summed below each child of a node, given that the item lies below the node.
 
         Args:
-            log_probs_by_leaf: [P, n_leaves] in the order of `leaf_item`, unnormalised is fine. node: [P] node ids of that level.
+            item_log_probs: [P, n_items] log-probabilities. rows: [R] which of them. node: [R] node ids of that level.
 
         Returns:
-            [P, F] probabilities over the node's children, 0 behind the last.
+            [R, F] probabilities over the node's children, 0 behind the last.
         """
         table = self.levels[level]
+        if level == 0:
+            return self._root_probs(item_log_probs[rows])
         offset = torch.arange(int(table.n_leaves[node].max()), device=node.device)
         leaf = (table.first_leaf[node].unsqueeze(1) + offset).clamp(max=self.n_items - 2)
         outside = offset >= table.n_leaves[node].unsqueeze(1)
-        prob = log_probs_by_leaf.gather(1, leaf).masked_fill(outside, float("-inf")).softmax(1)
+        prob = item_log_probs[rows.unsqueeze(1), self.leaf_item[leaf]].masked_fill(outside, float("-inf")).softmax(1)
         slot = self.path_slot[self.leaf_item, level][leaf].masked_fill(outside, 0)
         return prob.new_zeros(len(node), table.child_code.shape[1]).scatter_add_(1, slot, prob)
+
+    def _root_probs(self, log_probs):
+        """The leaves below each child of the root are a run, so their sum is a difference of two running sums."""
+        running = log_probs[:, self.leaf_item].exp_().cumsum_(1)
+        below = self.levels[1].n_leaves if self.n_levels > 1 else torch.ones_like(self.leaf_item)
+        return running[:, below.cumsum(0) - 1].diff(dim=1, prepend=running.new_zeros(len(running), 1))
 
 
 def _prefix_nodes(table):

@@ -50,5 +50,6 @@ setup(
         "compare": ["matplotlib"],  # the plot of compare_recbole
         "hyper": ["hyperopt==0.2.5", "setuptools<82"],  # what RecBole's HyperTuning runs with; hyperopt imports pkg_resources
     },
-    entry_points={"console_scripts": ["run_recbole=recbole_prorec.quick_start:main", "compare_recbole=recbole_prorec.compare.command:main"]},
+    entry_points={"console_scripts": ["run_recbole=recbole_prorec.quick_start:main", "compare_recbole=recbole_prorec.compare.command:main",
+                                      "prorec=recbole_prorec.command:main"]},
 )

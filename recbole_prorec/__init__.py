@@ -9,4 +9,12 @@ from recbole_prorec.errors import InputError
 from recbole_prorec.registry import register
 
 __version__ = "0.1.0"
-__all__ = ["InputError", "register", "__version__"]
+__all__ = ["InputError", "Recommender", "load", "register", "__version__"]
+
+
+def __getattr__(name):
+    if name not in ("Recommender", "load"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from recbole_prorec import inference  # brings torch along, so it waits until somebody asks
+
+    return getattr(inference, name)

@@ -1,0 +1,84 @@
+"""RecBole's checkpoints, read without RecBole and without running what they contain."""
+
+import pickle
+import zipfile
+from collections import OrderedDict
+
+import torch
+
+from recbole_prorec.errors import InputError
+from recbole_prorec.inference.network import SETTINGS, StoredModel, check_known
+
+TRUSTED = {("collections", "OrderedDict"): OrderedDict, ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2}
+
+
+class StandIn:
+    """In the place of whatever else a checkpoint is made of, RecBole's Config above all: it holds attributes and does nothing."""
+
+    def __new__(cls, *args, **kwargs):
+        return super().__new__(cls)
+
+    def __init__(self, *args, **kwargs):
+        pass
+
+    def __setstate__(self, state):
+        if isinstance(state, dict):
+            self.__dict__.update(state)
+
+    def __setitem__(self, key, value):
+        pass
+
+    def append(self, value):
+        pass
+
+    def extend(self, values):
+        pass
+
+
+class SafeUnpickler(pickle.Unpickler):
+    """A pickle names functions and has them called; this reader knows two, and torch's kinds of storage."""
+
+    def find_class(self, module, name):
+        if module == "torch" and name.endswith("Storage"):
+            return getattr(torch, name)
+        return TRUSTED.get((module, name), StandIn)
+
+
+class SafePickle:
+    """What torch.load takes for its `pickle_module`."""
+
+    Unpickler = SafeUnpickler
+
+
+def read_checkpoint(path):
+    """RecBole's .pth of a trained model -> `StoredModel`."""
+    model, settings, checkpoint = _read(path)
+    check_known(model, path)
+    item_keys = checkpoint["other_parameter"].get("item_keys")
+    if item_keys is None:
+        raise InputError(f"{path} holds no item keys: an earlier version of recbole_prorec wrote it. Train the model again by the same "
+                         "command; what lies in cache_dir is not computed twice.")
+    return StoredModel(model, {name: settings.get(name) for name in SETTINGS}, tuple(item_keys), checkpoint["state_dict"])
+
+
+def _read(path):
+    try:
+        with open(path, "rb") as file:
+            return _parse(file)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror or error}). Give a checkpoint (.pth), or the folder of an "
+                         "export.") from error
+    except Exception as error:  # damage shows itself in a dozen types
+        raise InputError(f"{path} is damaged, or no checkpoint of RecBole's ({type(error).__name__}: {error}). Expected the .pth file of a "
+                         "finished training, or the folder of an export.") from error
+
+
+def _parse(file):
+    if not zipfile.is_zipfile(file):
+        raise ValueError("not the zip file that it should be")
+    file.seek(0)
+    checkpoint = torch.load(file, map_location="cpu", pickle_module=SafePickle, weights_only=False)
+    settings = vars(checkpoint["config"])["final_config_dict"]
+    if not all(isinstance(part, dict) for part in (settings, checkpoint["state_dict"], checkpoint["other_parameter"])):
+        raise ValueError("not the parts that it should have")
+    return settings["model"], settings, checkpoint

@@ -1,0 +1,74 @@
+"""prorec recommend and prorec export."""
+
+from itertools import islice
+
+from tqdm import tqdm
+
+from recbole_prorec.errors import InputError
+from recbole_prorec.inference import history_file
+from recbole_prorec.inference.export import write_export
+from recbole_prorec.inference.history_file import FORMATS, format_of, read_histories
+from recbole_prorec.inference.list_file import writer
+from recbole_prorec.inference.recommender import BATCH_SIZE, load
+from recbole_prorec.text.item_text import item_texts
+
+CHECKPOINT = "a RecBole checkpoint of PRORec (.pth), or the folder of an export"
+
+
+def add_recommend(commands):
+    parser = commands.add_parser("recommend", help="recommend items for histories of item keys", epilog=history_file.__doc__)
+    parser.add_argument("--checkpoint", required=True, help=CHECKPOINT)
+    parser.add_argument("--histories", required=True, help="a .csv or .jsonl file; - reads jsonl from the standard input")
+    parser.add_argument("--output", default="-", help="a .csv or .jsonl file; - (the default) writes jsonl to the standard output")
+    parser.add_argument("--format", choices=FORMATS, help="of --histories, and of the standard output, where the name does not say it")
+    parser.add_argument("--k", type=int, default=10, help="items for each history (default: 10)")
+    parser.add_argument("--beam-size", type=int, help="items that the beam looks at (default: the trained model's)")
+    parser.add_argument("--exclude-seen", action="store_true", help="leave out the items of the history")
+    parser.add_argument("--drop-unknown", action="store_true", help="pass over item keys that the model does not know")
+    parser.add_argument("--show-text", metavar="ITEM_FILE", help="write the items' texts, out of this .item file, beside their keys")
+    parser.add_argument("--text-template", help='of these texts, as "{title}" (default: the trained model\'s text_template)')
+    parser.add_argument("--device", default="cpu", help="as torch calls it (default: cpu)")
+    parser.set_defaults(run=recommend)
+
+
+def recommend(args):
+    form = format_of(args.histories, args.format)
+    output_form = format_of(args.output, args.format if args.output == "-" else None)
+    recommender = load(args.checkpoint, args.beam_size, args.device)
+    recommender.check_k(args.k)
+    text_of = _texts(recommender, args)
+    lines = iter(tqdm(_prepared(recommender, args, form), desc="recommend", unit=" histories", disable=None))
+    with writer(args.output, output_form, text_of is not None) as write:
+        while batch := list(islice(lines, BATCH_SIZE)):
+            keys, scores = recommender.rank([ids for _, ids in batch], args.k, args.exclude_seen)
+            for (line, _), items, values in zip(batch, keys, scores):
+                write(line.user, items, values, text_of and [text_of[item] for item in items])
+
+
+def _prepared(recommender, args, form):
+    """(line, its item ids) of every history of the file."""
+    for line in read_histories(args.histories, form):
+        try:
+            yield line, recommender.read_history(line.history, args.k, args.exclude_seen, args.drop_unknown)
+        except InputError as error:
+            raise InputError(f"{line.place}: {error}") from error
+
+
+def _texts(recommender, args):
+    """Item key -> text, or None where none is asked for."""
+    if args.show_text is None:
+        return None
+    keys, settings = recommender.item_keys[1:], recommender.settings
+    template = args.text_template or settings["text_template"]
+    return dict(zip(keys, item_texts(args.show_text, keys, template, settings["ITEM_ID_FIELD"])))
+
+
+def add_export(commands):
+    parser = commands.add_parser("export", help="write a trained model as safetensors, json and text, to be used without RecBole")
+    parser.add_argument("--checkpoint", required=True, help=CHECKPOINT)
+    parser.add_argument("--output", required=True, help="a new or an empty folder")
+    parser.set_defaults(run=export)
+
+
+def export(args):
+    write_export(load(args.checkpoint), args.output)

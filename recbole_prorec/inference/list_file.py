@@ -1,0 +1,48 @@
+"""Recommendations into files, user by user."""
+
+import contextlib
+import csv
+import json
+import os
+import sys
+from pathlib import Path
+
+from recbole_prorec.errors import InputError
+
+
+@contextlib.contextmanager
+def writer(path, form, has_texts):
+    """A function write(user, items, scores, texts or None). A file is there when it is whole; the standard output ("-") flows.
+
+    csv has a row for each item: user, rank, item, score and text; jsonl an object for each user: user, items, scores and texts.
+    """
+    if path == "-":
+        sys.stdout.reconfigure(encoding="utf-8", newline="")
+        yield _written(sys.stdout, form, has_texts)
+        sys.stdout.flush()
+        return
+    unfinished = Path(path).with_name(f".{Path(path).name}.{os.getpid()}.unfinished")
+    try:
+        with open(unfinished, "w", encoding="utf-8", newline="") as file:
+            yield _written(file, form, has_texts)
+        os.replace(unfinished, path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror or error}). Give another --output.") from error
+    finally:
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
+
+
+def _written(file, form, has_texts):
+    if form == "csv":
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["user", "rank", "item", "score"] + ["text"] * has_texts)
+
+        def write(user, items, scores, texts):
+            columns = (items, scores, texts) if has_texts else (items, scores)
+            table.writerows((user, rank, *values) for rank, values in enumerate(zip(*columns), start=1))
+    else:
+        def write(user, items, scores, texts):
+            found = {"user": user, "items": items, "scores": scores, **({"texts": texts} if has_texts else {})}
+            file.write(json.dumps(found, ensure_ascii=False) + "\n")
+    return write

@@ -1,0 +1,67 @@
+"""A trained model as it is stored, and its network out of that."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from recbole_prorec.errors import InputError
+from recbole_prorec.model.ranking import PRORecRanking
+from recbole_prorec.tokenizer.semantic_ids import SemanticIds
+
+# What the network and its ranking are built from, and what item texts are made by.
+SETTINGS = ("MAX_ITEM_LIST_LENGTH", "hidden_size", "n_layers", "n_heads", "inner_size", "hidden_dropout_prob", "attn_dropout_prob",
+            "decoder_size", "decoder_layers", "decoder_heads", "decoder_inner_size", "decoder_dropout_prob", "ranking", "fusion_scope",
+            "beam_size", "text_template", "ITEM_ID_FIELD")
+
+
+@dataclass
+class StoredModel:
+    """What a checkpoint or an export holds.
+
+    Args:
+        model: its name. settings: {name: value} of SETTINGS. item_keys: [n_items], row 0 padding. weights: {name: tensor}, codes included.
+    """
+
+    model: str
+    settings: dict
+    item_keys: tuple
+    weights: dict
+
+
+class PRORecNetwork(PRORecRanking, nn.Module):
+    """What PRORec needs in order to rank: not stage 1, and no RecBole."""
+
+    def __init__(self, settings, n_items, n_levels, codebook_size):
+        super().__init__()
+        self.n_items, self.n_levels, self.codebook_size = n_items, n_levels, codebook_size
+        self.beam_size = min(settings["beam_size"], n_items - 1)
+        self.add_ranking(settings)
+
+
+NETWORKS = {"PRORec": PRORecNetwork}
+
+
+def check_known(model, source):
+    if model not in NETWORKS:
+        raise InputError(f"{source} holds a trained {model}; expected {' or '.join(NETWORKS)}. Give a checkpoint of one of these.")
+
+
+def build(stored, source):
+    """The network of a `StoredModel`, in evaluation mode. source: the file to be named in an error."""
+    try:
+        n_levels, codebook_size, _ = stored.weights["generator.decoder.output"].shape
+        network = NETWORKS[stored.model](stored.settings, len(stored.item_keys), n_levels, codebook_size)
+        wanted = network.state_dict().keys()
+        network.load_state_dict({name: tensor for name, tensor in stored.weights.items() if name in wanted})
+        SemanticIds(stored.item_keys, network.codes.numpy(), codebook_size)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:  # RuntimeError is torch's word for weights of other names and shapes
+        raise InputError(f"{source} cannot be made into a {stored.model}: {_first_lines(error)}. It is damaged, or of another version of "
+                         "recbole_prorec; make it again with this one.") from error
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in network.state_dict().values()):
+        raise InputError(f"{source} has weights that are no numbers; train the model again, with a lower learning_rate perhaps.")
+    return network.eval()
+
+
+def _first_lines(error, n_lines=2):
+    return " ".join(line.strip() for line in str(error).splitlines()[:n_lines]).rstrip(".:")

@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from conftest import write_markov_dataset
+from markov_data import write_markov_dataset
 from pipeline import Run
 
 from recbole_prorec.errors import InputError

@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from conftest import write_markov_dataset
+from markov_data import write_markov_dataset
 from pipeline import Run, settings
 
 RANKING_METRICS = ["Recall", "NDCG", "MRR", "Hit", "Precision", "MAP", "GAUC", "ItemCoverage", "AveragePopularity", "GiniIndex",

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import write_markov_dataset
+from markov_data import write_markov_dataset
 from pipeline import Run
 
 import recbole_prorec

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import write_markov_dataset
+from markov_data import write_markov_dataset
 from pipeline import Run
 from recbole.config import Config
 

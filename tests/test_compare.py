@@ -302,7 +302,7 @@ def test_a_failing_entry_is_told_of_and_a_killed_comparison_keeps_what_is_finish
 
 def wait_for(path, process):
     """Until the file is there and its process had time to begin; a comparison that ends before is a failure."""
-    limit = time.monotonic() + 300
+    limit = time.monotonic() + 600
     while not path.exists():
         assert process.poll() is None and time.monotonic() < limit, "the comparison never came to its last run"
         time.sleep(0.1)

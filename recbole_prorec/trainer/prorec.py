@@ -7,15 +7,23 @@ from recbole_prorec.tokenizer.alignment import integrated_embedding
 from recbole_prorec.trainer.staged import StagedTrainer
 from recbole_prorec.trainer.stages import PROREC_SETTINGS
 
-FUSION_WEIGHTS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
+FUSION_WEIGHTS = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
 
 
 class PRORecTrainer(StagedTrainer):
-    """Text -> alignment -> codes -> generation -> fusion weight."""
+    """Text -> alignment -> codes -> generation -> fusion weight.
+
+    The epochs of generation are chosen by the generative ranking whatever `ranking` is: both rankings are of one training, and the
+    heads, best at the start, cannot end it while the generator still learns.
+    """
 
     settings = PROREC_SETTINGS
     weights = {ALIGNMENT: ("aligner.",), GENERATION: ("generator.", "heads.")}
     generation_title = "generation with distillation"
+
+    def __init__(self, config, model):
+        super().__init__(config, model)
+        self.ranking = config["ranking"]
 
     def prepare(self, dataset, data_key):
         text, text_key = self.text(dataset)
@@ -27,9 +35,17 @@ class PRORecTrainer(StagedTrainer):
         self.model.begin_generation(codes.to(self.device), pair)
         return {"codes": codes_key, "alignment": alignment_key}
 
+    def begin_stage(self, stage, fresh):
+        if stage == GENERATION:
+            self.model.ranking = "generative"
+        super().begin_stage(stage, fresh)
+        if not fresh and self.run["valid_data"]:  # a checkpoint's score is of its own ranking
+            self.best_valid_score, self.best_valid_result = self._valid_epoch(self.run["valid_data"])
+
     def finish(self, valid_data, show_progress):
-        """Of a few fusion weights, the one with the best validation metric."""
-        if self.model.ranking != "fused" or not valid_data:
+        """Of a few fusion weights, the one with the best validation metric; weight 0 is the generative ranking."""
+        self.model.ranking = self.ranking
+        if self.ranking != "fused" or not valid_data:
             return
         scores = {}
         for weight in FUSION_WEIGHTS:

@@ -13,8 +13,8 @@ PROREC_SETTINGS = {
                   "alignment_learning_rate", "alignment_stopping_step"),
     "quantization": _QUANTIZATION,
     "generation": (*_TRAINING, "decoder_size", "decoder_layers", "decoder_heads", "decoder_inner_size", "decoder_dropout_prob",
-                   "distillation_weight", "soft_target_weight", "ranking", "fusion_scope", "beam_size", "epochs", "learning_rate",
-                   "warm_learning_rate", "stopping_step"),
+                   "distillation_weight", "soft_target_weight", "beam_size", "epochs", "learning_rate", "warm_learning_rate",
+                   "stopping_step"),
 }
 
 TIGER_SETTINGS = {

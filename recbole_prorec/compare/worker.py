@@ -52,7 +52,7 @@ def train_and_test(run, command, checkpoints):
         "training_seconds": training[0], "training_cpu_seconds": training[1], "stages": stages,
         "evaluation_seconds": seconds - observer.seconds,
         "n_parameters": sum(parameter.numel() for parameter in model.parameters()), "flops": flops, **_memory(),
-        "settings": {name: _jsonable(value) for name, value in sorted(config.final_config_dict.items())},
+        "settings": {name: _jsonable(value) for name, value in sorted(config.final_config_dict.items()) if name not in results.WITHOUT_EFFECT},
         "threads": torch.get_num_threads(), "commit": commit(), "machine": machine(), "versions": versions(),
         "command": command, **conditions,
     }

@@ -1,4 +1,4 @@
-"""Installs recbole_prorec with the yaml files of properties/ inside the package and the command run_recbole."""
+"""Installs recbole_prorec with the yaml files of properties/ inside the package and the commands run_recbole, compare_recbole and prorec."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ setup(
     description="PRORec, generative recommendation with semantic ids, as a plugin for RecBole",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8") if (ROOT / "README.md").exists() else "",
     long_description_content_type="text/markdown",
-    python_requires=">=3.9",
+    python_requires=">=3.11",
     packages=find_packages(include=["recbole_prorec", "recbole_prorec.*"]),
     cmdclass={"build_py": BuildWithProperties},
     install_requires=[

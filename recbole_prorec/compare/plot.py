@@ -5,7 +5,7 @@ import importlib.util
 
 def draw(rows, metric, path):
     """A panel per data set, a point per entry; whether it was drawn."""
-    if importlib.util.find_spec("matplotlib") is None or not not all(metric in row["values"] for row in rows) or not rows:
+    if importlib.util.find_spec("matplotlib") is None or not all(metric in row["values"] for row in rows) or not rows:
         return False
     from matplotlib.figure import Figure
 

@@ -76,6 +76,8 @@ def _read(path):
 def _parse(file):
     if not zipfile.is_zipfile(file):
         raise ValueError("not the zip file that it should be")
+    if any(name.endswith("constants.pkl") for name in zipfile.ZipFile(file).namelist()):  # torch would run it, past our unpickler
+        raise ValueError("a TorchScript program")
     file.seek(0)
     checkpoint = torch.load(file, map_location="cpu", pickle_module=SafePickle, weights_only=False)
     settings = vars(checkpoint["config"])["final_config_dict"]

@@ -115,7 +115,9 @@ class PRORecRanking(CodeRanking):
     def rank(self, states):
         """Scores [B, n_items] of user states [B, D], by `ranking` and `fusion_scope`."""
         if self.is_exhaustive:
-            return self.code_scores(states) + self.fusion_weight * self.heads.log_probs(states, self.aligned)
+            scores = self.code_scores(states)
+            scores[:, 1:] += self.fusion_weight * self.heads.log_probs(states, self.aligned)[:, 1:]  # padding stays -inf: 0 x -inf is nan
+            return scores
         return self._scatter(*self._beam(states, self.beam_size))
 
     def _beam(self, states, size):

@@ -20,7 +20,7 @@ def resolve_collisions(codes, codebook_size):
     _, group, size = np.unique(codes, axis=0, return_inverse=True, return_counts=True)
     if size.max() > codebook_size:
         raise InputError(f"{size.max()} items share one code tuple, but the level that tells them apart has {codebook_size} codes. "
-                         "Raise n_levels or codebook_size, or give those items different texts.")
+                         "Raise codebook_size, or give those items different texts.")
     order = np.argsort(group.ravel(), kind="stable")
     rank = np.empty(len(codes), np.int64)
     rank[order] = np.arange(len(codes)) - np.repeat(size.cumsum() - size, size)

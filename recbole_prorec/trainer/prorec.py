@@ -61,6 +61,7 @@ class PRORecTrainer(StagedTrainer):
         """Stage 1 -> [E_C, E_T] [n_items, 2 D] and its key."""
         if text.shape[1] != self.config["text_embedding_size"]:
             self.config["text_embedding_size"] = text.shape[1]  # kept in the checkpoint, so that the model is built in this shape again
+            torch.manual_seed(self.config["seed"])  # the new layer depends on nothing that was drawn before
             self.model.aligner.set_text_size(text.shape[1])
         self.model.begin_alignment(text)
         key = self.key(ALIGNMENT, data=data_key, text=text_key)

@@ -69,6 +69,7 @@ class StagedTrainer(Trainer):
                 self.train_stage(GENERATION, None, saved, callback_fn)
             self.finish(valid_data, show_progress)
         if saved:
+            self.cur_step = 0  # as at the best epoch, whose weights these are
             self._save_checkpoint(self.best_epoch, verbose=verbose)
         return self.best_valid_score, self.best_valid_result
 

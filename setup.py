@@ -41,6 +41,7 @@ setup(
         "safetensors",
         "numpy",
         "pandas",
+        "pyarrow",  # the converters of dataset_scripts/ read and write with it
         "scipy",
         "pyyaml",
         "tqdm",

@@ -70,7 +70,7 @@ def test_equal_vectors_get_equal_codes():
     np.testing.assert_allclose(quantizer.decode(quantizer.encode(same)), same, atol=1e-5)
 
 
-@pytest.mark.parametrize("n_items, expected", [(5, 2), (40, 10), (256 * MIN_ITEMS_PER_CODE, 256), (10**6, 256)])
+@pytest.mark.parametrize("n_items, expected", [(5, 8), (40, 10), (256 * MIN_ITEMS_PER_CODE, 256), (10**6, 256)])
 def test_a_small_catalogue_gets_fewer_codes(n_items, expected):
     assert fitting_codebook_size(256, n_items) == expected
 

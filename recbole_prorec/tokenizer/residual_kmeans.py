@@ -6,13 +6,15 @@ import numpy as np
 from recbole_prorec.errors import InputError
 
 MIN_ITEMS_PER_CODE = 4  # below it a centroid is little more than the item itself, and a code says nothing about its neighbours
+FEWEST_CODES = 8  # of a tiny catalogue, where two codes a level could leave more items in one collision than there are codes to tell them apart
 
 
 def fitting_codebook_size(codebook_size, n_items):
-    """The largest codebook, up to the one asked for, that a catalogue can fill: at least MIN_ITEMS_PER_CODE items a code."""
+    """The largest codebook, up to the one asked for, that a catalogue can fill: at least MIN_ITEMS_PER_CODE items a code, from FEWEST_CODES
+    codes on."""
     if codebook_size < 2:
         raise InputError(f"codebook_size is {codebook_size}; a level needs at least 2 codes. Set codebook_size to 2 or more.")
-    return max(2, min(codebook_size, n_items // MIN_ITEMS_PER_CODE))
+    return min(codebook_size, max(FEWEST_CODES, n_items // MIN_ITEMS_PER_CODE))
 
 
 class ResidualKMeans:

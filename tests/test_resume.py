@@ -107,11 +107,19 @@ def test_killed_time_and_again_ends_the_same(tiny, uninterrupted):
 def test_early_stopping_is_resumed_too(tiny):
     stopping = {"stopping_step": 1, "learning_rate": 1.0, "warm_learning_rate": 1.0, "alignment_epochs": 1, "epochs": 30}
     whole = Run(tiny, **stopping, cache_dir=str(tiny.folder.parent / "other")).fit()  # the learning rate is so large that nothing is learned
+    tested = whole.test()
     assert 2 < len(whole.trained) < 31
     kill_in_epoch(Run(tiny, **stopping), *whole.trained[-1])
     again = Run(tiny, **stopping).fit()
     assert again.trained == whole.trained[-1:]
-    assert again.test() == whole.test()
+    assert again.test() == tested
+
+
+def test_two_runs_that_start_in_one_second_keep_a_checkpoint_each(tiny, monkeypatch):
+    monkeypatch.setattr("recbole.trainer.trainer.get_local_time", lambda: "Jan-01-2026_00-00-00")
+    first = Run(tiny).fit()
+    second = Run(tiny, seed=8)
+    assert second.trainer.saved_model_file != first.trainer.saved_model_file
 
 
 def test_a_finished_run_is_not_trained_again(tiny):

@@ -1,6 +1,7 @@
 """Stages in order inside one RecBole fit(), each kept as an artifact, so that a run goes on where the last one stopped."""
 
 import contextlib
+import itertools
 import os
 
 import faiss
@@ -38,6 +39,7 @@ class StagedTrainer(Trainer):
         self.fit_settings = {"epochs": self.epochs, "learning_rate": self.learning_rate, "stopping_step": self.stopping_step}
         self.tensorboard_folder = getattr(self.tensorboard, "log_dir", None)
         self.resumed_from = None
+        self.saved_model_file = _unused(self.saved_model_file)  # RecBole names it by the second
 
     def prepare(self, dataset, data_key):
         """Run the stages before generation and hand the model what they made; returns the keys of that, by name."""
@@ -182,6 +184,13 @@ class StagedTrainer(Trainer):
     def heading(self, text):
         if self.run["verbose"]:
             self.logger.info(text)
+
+
+def _unused(file):
+    """`file`, or where it is there already its name with a number."""
+    stem, suffix = os.path.splitext(file)
+    names = (file if number == 1 else f"{stem}-{number}{suffix}" for number in itertools.count(1))
+    return next(name for name in names if not os.path.exists(name))
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ import pytest
 import torch
 from random_codes import SHAPES, random_codes, random_decoder, random_states
 
-from recbole_prorec.generation.decoder import code_log_probs, code_losses
+from recbole_prorec.generation.decoder import SoftTargets, code_log_probs, code_losses
 from recbole_prorec.generation.trie import Trie
 
 
@@ -48,21 +48,30 @@ def test_the_hard_loss_is_the_mean_of_the_log_probs(problem):
     assert soft == 0
 
 
-def test_the_soft_loss_equals_the_teacher_summed_below_every_code(problem):
+def filled(trie, items, scores, block=5):
+    """`SoftTargets` of a teacher's scores [P, n_items], given as the loss gives them."""
+    targets, by_leaf = SoftTargets(trie, items), scores[:, trie.leaf_item]
+    for begin in range(0, len(items), block):
+        rows = slice(begin, min(begin + block, len(items)))
+        targets.add(rows, by_leaf[rows], by_leaf[rows].softmax(1))
+    return targets
+
+
+@pytest.mark.parametrize("block", [1, 5, 17])
+def test_the_soft_loss_equals_the_teacher_summed_below_every_code(problem, block):
     teacher = torch.randn(17, problem[1].n_items, generator=torch.Generator().manual_seed(1))
-    teacher[:, 0] = float("-inf")
-    teacher = teacher.log_softmax(1)
+    probs = torch.cat([torch.zeros(17, 1), teacher[:, 1:].softmax(1)], dim=1)
     expected = 0.0
     for row, _, found, log_probs in choices(*problem):
-        mass = {code: teacher[row, below].exp().sum() for code, below in found.items()}
+        mass = {code: probs[row, below].sum() for code, below in found.items()}
         expected -= sum(mass[code] / sum(mass.values()) * log_probs[code] for code in found) / 17
-    torch.testing.assert_close(code_losses(*problem, teacher)[1], expected)
+    torch.testing.assert_close(code_losses(*problem, filled(*problem[1::2], teacher, block))[1], expected)
 
 
 def test_a_teacher_sure_of_the_target_is_the_hard_target(problem):
-    teacher = torch.full((17, problem[1].n_items), float("-inf"))
-    teacher[torch.arange(17), problem[3]] = 0
-    hard, soft = code_losses(*problem, teacher)
+    teacher = torch.zeros(17, problem[1].n_items)
+    teacher[torch.arange(17), problem[3]] = 1000
+    hard, soft = code_losses(*problem, filled(*problem[1::2], teacher))
     torch.testing.assert_close(hard, soft)
 
 

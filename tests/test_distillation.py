@@ -35,14 +35,15 @@ def reference(heads, states, teacher, items):
 
 def test_the_loss_and_its_gradients_equal_the_reference(heads, given):
     states, teacher, items = given
-    found, expected = heads.loss(*given), reference(heads, states, teacher.detach(), items)
+    found, expected = heads.loss(states, teacher[1:], items - 1), reference(heads, states, teacher.detach(), items)
     torch.testing.assert_close(found, expected)
     learned = [states, *heads.parameters()]
     torch.testing.assert_close(torch.autograd.grad(found, learned), torch.autograd.grad(expected, learned))
 
 
 def test_no_gradient_reaches_the_teacher(heads, given):
-    heads.loss(*given).backward()
+    states, teacher, items = given
+    heads.loss(states, teacher[1:], items - 1).backward()
     assert given[1].grad is None
     assert (given[0].grad != 0).any()
 
@@ -50,7 +51,7 @@ def test_no_gradient_reaches_the_teacher(heads, given):
 def test_the_loss_is_the_mean_of_the_log_probs_of_the_targets(heads, given):
     states, teacher, items = given
     log_probs = heads.log_probs(states, teacher)
-    torch.testing.assert_close(heads.loss(*given), -log_probs.gather(1, items.unsqueeze(1)).mean())
+    torch.testing.assert_close(heads.loss(states, teacher[1:], items - 1), -log_probs.gather(1, items.unsqueeze(1)).mean())
     assert (log_probs[:, 0] == float("-inf")).all()
     torch.testing.assert_close(log_probs.exp().sum(1), torch.ones(POSITIONS, dtype=torch.float64))
 

@@ -93,29 +93,33 @@ def test_log_probs_are_a_distribution_over_the_children(trie):
             torch.testing.assert_close(log_probs[row, :slots], expected)
 
 
-def some_item_log_probs(trie, n_rows):
-    scores = torch.randn(n_rows, trie.n_items, generator=torch.Generator().manual_seed(0))
-    scores[:, 0] = float("-inf")
-    return scores.log_softmax(1)
+def some_scores(trie, n_rows):
+    return torch.randn(n_rows, trie.n_items - 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
 def test_child_probs_equal_the_sums_written_out(trie):
-    by_item = some_item_log_probs(trie, 3).double()
+    scores = some_scores(trie, 3)
     for level, table in enumerate(trie.levels):
         for node in range(len(table.n_children)):
-            found = trie.child_probs(by_item, torch.arange(3), torch.full((3,), node), level)
+            found = trie.child_probs(scores, torch.arange(3), torch.full((3,), node), level)
             expected = torch.zeros_like(found)
             for item in below(trie, node, level):
-                expected[:, trie.path_slot[item, level]] += by_item[:, item].exp()
+                expected[:, trie.path_slot[item, level]] += scores[:, trie.item_leaf[item]].exp()
             torch.testing.assert_close(found, expected / expected.sum(1, keepdim=True))
+
+
+def test_root_probs_are_the_child_probs_of_the_root(trie):
+    scores = some_scores(trie, 3)
+    root = trie.child_probs(scores, torch.arange(3), torch.zeros(3, dtype=torch.long), 0)
+    torch.testing.assert_close(trie.root_probs(scores.softmax(1)), root)
 
 
 def test_child_probs_of_several_nodes_equal_those_of_each(trie):
     level = trie.n_levels - 1
     nodes = torch.arange(len(trie.levels[level].n_children))
-    by_item, rows = some_item_log_probs(trie, len(nodes)), torch.arange(len(nodes))
-    together = trie.child_probs(by_item, rows, nodes, level)
-    torch.testing.assert_close(together, torch.cat([trie.child_probs(by_item, *one, level) for one in zip(rows.split(1), nodes.split(1))]))
+    scores, rows = some_scores(trie, len(nodes)), torch.arange(len(nodes))
+    together = trie.child_probs(scores, rows, nodes, level)
+    torch.testing.assert_close(together, torch.cat([trie.child_probs(scores, *one, level) for one in zip(rows.split(1), nodes.split(1))]))
 
 
 def test_codes_that_two_items_share_are_refused():

@@ -69,24 +69,56 @@ def code_log_probs(decoder, trie, states, items):
     return total
 
 
-def code_losses(decoder, trie, states, items, teacher_log_probs=None):
+def code_losses(decoder, trie, states, items, soft_targets=None):
     """Generation loss of every position, over its choices alone: where a single item is left there is nothing to learn.
 
     Args:
-        states: [P, state_size]. items: [P] target items. teacher_log_probs: [P, n_items] log of the teacher's distribution over items,
-            or None.
+        states: [P, state_size]. items: [P] target items. soft_targets: `SoftTargets` of the items, filled, or None.
 
     Returns:
         hard: mean over P of -log p(codes of the target), the sum of the cross-entropies of its levels (arXiv 2502.06269).
-        soft: mean over P of the levels' cross-entropies against the teacher's distribution summed below each child; 0 without teacher.
+        soft: mean over P of the levels' cross-entropies against the soft targets; 0 without them.
     """
     hard = soft = torch.zeros((), device=items.device)
     for rows, level, log_probs in _choices(decoder, trie, states, items):
         hard = hard - log_probs.gather(1, trie.path_slot[items[rows], level, None]).sum()
-        if teacher_log_probs is not None:
-            target = trie.child_probs(teacher_log_probs, rows, trie.path_node[items[rows], level], level)
+        if soft_targets is not None:
+            target = soft_targets.at(rows, level)
             soft = soft - (target * log_probs.masked_fill(target == 0, 0)).sum()
     return hard / len(items), soft / len(items)
+
+
+class SoftTargets:
+    """A teacher's distribution over items, summed below each child of the nodes that the paths of `items` pass.
+
+    It is filled block by block, by `add`, so that the teacher's [P, n_items] never stands whole.
+
+    Args:
+        trie: L levels. items: [P] target items.
+    """
+
+    def __init__(self, trie, items):
+        self.trie, self.items = trie, items
+        self.depth = trie.n_choices[items]
+        self.targets, self.row_of = [], []
+        for level, table in enumerate(trie.levels):
+            has_choice = self.depth > level
+            self.row_of.append(has_choice.cumsum(0) - 1)
+            self.targets.append(torch.empty(int(has_choice.sum()), table.child_code.shape[1], device=items.device))
+
+    def add(self, rows, scores, probs):
+        """rows: a slice of the positions. scores [R, n_leaves] of the trie's leaves by the teacher, and their softmax."""
+        for level in range(self.trie.n_levels):
+            inside = (self.depth[rows] > level).nonzero().squeeze(1)
+            if len(inside):
+                node = self.trie.path_node[self.items[rows][inside], level]
+                found = self.trie.child_probs(scores, inside, node, level) if level else self.trie.root_probs(probs[inside])
+                first = int(self.row_of[level][rows][inside[0]])  # the positions of a block stand side by side in `targets` too
+                self.targets[level][first : first + len(inside)] = found
+
+    def at(self, rows, level):
+        """[R, F] over the children of the nodes that the positions `rows` pass at a level; each has a choice there."""
+        return self.targets[level][self.row_of[level][rows]]
 
 
 def _choices(decoder, trie, states, items):

@@ -35,6 +35,7 @@ class Trie:
         path_node: [n_items, L] the node that an item's path passes at each level (level 0: the root, node 0).
         path_slot: [n_items, L] which of that node's children the path takes.
         leaf_item: [n_items - 1] item_id of every leaf, in lexicographic order of the codes.
+        item_leaf: [n_items] the inverse; 0 for padding.
         n_choices: [n_items] levels an item's path takes before its subtree holds no other item.
     """
 
@@ -50,6 +51,8 @@ class Trie:
         node = _prefix_nodes(table)  # [n_leaves, L + 1]
         if node[-1, -1] != n_leaves - 1:
             raise ValueError("two items share one code tuple: a trie needs unique codes")
+        self.item_leaf = torch.zeros(self.n_items, dtype=torch.long, device=device)
+        self.item_leaf[self.leaf_item] = torch.arange(n_leaves, device=device)
         self.levels, slots = [], []
         for level in range(self.n_levels):
             arrays, slot = _level(table[:, level], node[:, level], node[:, level + 1])
@@ -80,30 +83,29 @@ class Trie:
         chosen = logits.gather(-1, table.child_code[node]).masked_fill(~valid, float("-inf"))
         return chosen.log_softmax(-1)
 
-    def child_probs(self, item_log_probs, rows, node, level):
-        """An item distribution summed below each child of a node, given that the item lies below the node.
+    def root_probs(self, probs):
+        """A distribution over leaves [R, n_leaves] summed below each child of the root: [R, F]. The leaves below a child are a run, so
+        that their sum is a difference of two running sums."""
+        running = probs.cumsum(1)
+        below = self.levels[1].n_leaves if self.n_levels > 1 else torch.ones_like(self.leaf_item)
+        return running[:, below.cumsum(0) - 1].diff(dim=1, prepend=running.new_zeros(len(running), 1))
+
+    def child_probs(self, scores, rows, node, level):
+        """The softmax over the leaves below a node, summed below each of its children.
 
         Args:
-            item_log_probs: [P, n_items] log-probabilities. rows: [R] which of them. node: [R] node ids of that level.
+            scores: [P, n_leaves] of every leaf. rows: [R] which of them. node: [R] node ids of that level.
 
         Returns:
             [R, F] probabilities over the node's children, 0 behind the last.
         """
         table = self.levels[level]
-        if level == 0:
-            return self._root_probs(item_log_probs[rows])
         offset = torch.arange(int(table.n_leaves[node].max()), device=node.device)
         leaf = (table.first_leaf[node].unsqueeze(1) + offset).clamp(max=self.n_items - 2)
         outside = offset >= table.n_leaves[node].unsqueeze(1)
-        prob = item_log_probs[rows.unsqueeze(1), self.leaf_item[leaf]].masked_fill(outside, float("-inf")).softmax(1)
+        prob = scores[rows.unsqueeze(1), leaf].masked_fill(outside, float("-inf")).softmax(1)
         slot = self.path_slot[self.leaf_item, level][leaf].masked_fill(outside, 0)
         return prob.new_zeros(len(node), table.child_code.shape[1]).scatter_add_(1, slot, prob)
-
-    def _root_probs(self, log_probs):
-        """The leaves below each child of the root are a run, so their sum is a difference of two running sums."""
-        running = log_probs[:, self.leaf_item].exp_().cumsum_(1)
-        below = self.levels[1].n_leaves if self.n_levels > 1 else torch.ones_like(self.leaf_item)
-        return running[:, below.cumsum(0) - 1].diff(dim=1, prepend=running.new_zeros(len(running), 1))
 
 
 def _prefix_nodes(table):

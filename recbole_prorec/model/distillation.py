@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from recbole_prorec.nn.losses import item_cross_entropy
+from recbole_prorec.nn.losses import linear_cross_entropy
 
 
 class DistillationHeads(nn.Module):
@@ -32,9 +32,10 @@ class DistillationHeads(nn.Module):
         """states [P, D] -> [P, 2 D], to be multiplied with [E_C, E_T]."""
         return torch.cat([self.collaborative(states), self.semantic(states)], dim=-1)
 
-    def loss(self, states, teacher, items):
-        """Cross-entropy over all items. states [P, D], teacher [n_items, 2 D] = [E_C, E_T], items [P] targets."""
-        return item_cross_entropy(self(states), teacher.detach(), items)
+    def loss(self, states, teacher, target, visit=None):
+        """Cross-entropy over the rows of the teacher. states [P, D], teacher [N, 2 D] = [E_C, E_T] of the items in any order, target [P]
+        rows of it; visit: see `linear_cross_entropy`."""
+        return linear_cross_entropy(self(states), teacher.detach(), target, visit)
 
     def log_probs(self, states, teacher):
         """log p(item | heads) [P, n_items]; -inf for padding."""

@@ -2,7 +2,7 @@
 
 import torch
 
-from recbole_prorec.generation.decoder import code_log_probs, code_losses
+from recbole_prorec.generation.decoder import SoftTargets, code_log_probs, code_losses
 from recbole_prorec.model.generative import ALIGNMENT, GENERATION, GenerativeRecommender
 from recbole_prorec.model.ranking import PRORecRanking, encoder_arguments, last
 from recbole_prorec.model.settings import check_settings
@@ -15,6 +15,8 @@ class PRORec(PRORecRanking, GenerativeRecommender):
     Holds the networks of both stages and what stage 1 hands to stage 2 (aligned embeddings and codes, as buffers), so that a
     checkpoint is the whole model. `stage` says which of the two is trained and scored; a trained model is in `generation`.
     """
+
+    _aligned_leaves = None
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset, check_settings)
@@ -41,6 +43,16 @@ class PRORec(PRORecRanking, GenerativeRecommender):
         self.text, self.stage = None, GENERATION
         self.forget()
 
+    def aligned_leaves(self):
+        """The aligned embeddings in the order of the trie's leaves, in which the items below a node are a run: [n_items - 1, 2 D]."""
+        if self._aligned_leaves is None:
+            self._aligned_leaves = self.aligned[self.trie.leaf_item]
+        return self._aligned_leaves
+
+    def forget(self):
+        super().forget()
+        self._aligned_leaves = None
+
     def parts(self):
         """The parameters that the current stage trains, those that come warm from stage 1 apart from the new ones."""
         if self.stage == ALIGNMENT:
@@ -63,12 +75,10 @@ class PRORec(PRORecRanking, GenerativeRecommender):
             return next_item, self.weights["alignment"] * align
         wanted = targets > 0
         states, items = self.generator(inputs, self.item_table())[wanted], targets[wanted]
-        distil = self.heads.loss(states, self.aligned, items)
-        soft_weight, teacher = self.weights["soft_target"], None
-        if soft_weight:
-            with torch.no_grad():
-                teacher = self.heads.log_probs(states, self.aligned)
-        hard, soft = code_losses(self.decoder, self.trie, states, items, teacher)
+        soft_weight = self.weights["soft_target"]
+        soft_targets = SoftTargets(self.trie, items) if soft_weight else None
+        distil = self.heads.loss(states, self.aligned_leaves(), self.trie.item_leaf[items], soft_targets and soft_targets.add)
+        hard, soft = code_losses(self.decoder, self.trie, states, items, soft_targets)
         return (1 - soft_weight) * hard, soft_weight * soft, self.weights["distillation"] * distil
 
     def predict(self, interaction):

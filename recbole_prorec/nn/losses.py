@@ -3,7 +3,7 @@
 import torch
 from torch.nn import functional as F
 
-BLOCK_ELEMENTS = 4_000_000  # of logits held at once: 16 MB
+BLOCK_ELEMENTS = 1_000_000  # of scores held at once: 4 MB stay in the processor's cache, and are no fresh pages
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -11,24 +11,28 @@ class _LinearCrossEntropy(torch.autograd.Function):
     that [P, N] never stands whole and nothing is computed twice."""
 
     @staticmethod
-    def forward(ctx, hidden, table, target):
-        need_hidden, need_table, _ = ctx.needs_input_grad
+    def forward(ctx, hidden, table, target, visit):
+        need_hidden, need_table = ctx.needs_input_grad[:2]
         grad_hidden = torch.empty_like(hidden) if need_hidden else None
         grad_table = torch.zeros_like(table) if need_table else None
-        block = max(1, BLOCK_ELEMENTS // len(table))
+        block = max(1, min(BLOCK_ELEMENTS // len(table), len(hidden)))
+        all_scores, all_probs = hidden.new_empty(2, block, len(table))
         total = hidden.new_zeros(())
-        for rows in torch.arange(len(hidden), device=hidden.device).split(block):
-            rows = slice(int(rows[0]), int(rows[-1]) + 1)
-            logits = hidden[rows] @ table.T
-            logits[:, 0] = float("-inf")  # padding is no item
-            log_norm = logits.logsumexp(1, keepdim=True)
-            total += (log_norm.squeeze(1) - logits.gather(1, target[rows, None]).squeeze(1)).sum()
-            prob = logits.sub_(log_norm).exp_()
-            prob.scatter_add_(1, target[rows, None], -torch.ones_like(log_norm))
+        for begin in range(0, len(hidden), block):
+            rows = slice(begin, min(begin + block, len(hidden)))
+            own = target[rows]
+            scores, probs = all_scores[: len(own)], all_probs[: len(own)]
+            torch.mm(hidden[rows], table.T, out=scores)
+            torch.softmax(scores, 1, out=probs)
+            log_norm = scores.amax(1) - probs.amax(1).log_()  # cheaper than logsumexp; the largest probability is no 0
+            total += (log_norm - scores.gather(1, own.unsqueeze(1)).squeeze(1)).sum()
+            if visit is not None:
+                visit(rows, scores, probs)
             if need_hidden:
-                grad_hidden[rows] = prob @ table
+                torch.mm(probs, table, out=grad_hidden[rows])
+                grad_hidden[rows] -= table[own]
             if need_table:
-                grad_table += prob.T @ hidden[rows]
+                grad_table.addmm_(probs.T, hidden[rows]).index_add_(0, own, hidden[rows], alpha=-1)
         ctx.save_for_backward(grad_hidden, grad_table)
         ctx.scale = 1 / max(len(hidden), 1)
         return total * ctx.scale
@@ -37,16 +41,23 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def backward(ctx, grad):
         grad_hidden, grad_table = ctx.saved_tensors
         scale = grad * ctx.scale
-        return (None if grad_hidden is None else grad_hidden * scale), (None if grad_table is None else grad_table * scale), None
+        return (None if grad_hidden is None else grad_hidden * scale), (None if grad_table is None else grad_table * scale), None, None
+
+
+def linear_cross_entropy(hidden, table, target, visit=None):
+    """Mean over positions of -log softmax(hidden table^T)[target].
+
+    Args:
+        hidden: [P, D]. table: [N, D]. target: [P] rows of the table.
+        visit: called as visit(rows, scores, probs) with every block of positions, a slice of P and two [R, N] that are overwritten
+            behind it, where somebody wants the softmax too.
+    """
+    return _LinearCrossEntropy.apply(hidden.to(table.dtype), table, target, visit)
 
 
 def item_cross_entropy(hidden, table, target):
-    """Mean over positions of -log softmax(hidden table^T)[target], over all items but padding (row 0).
-
-    Args:
-        hidden: [P, D]. table: [N, D], row 0 padding. target: [P] item ids in 1 .. N - 1.
-    """
-    return _LinearCrossEntropy.apply(hidden, table, target)
+    """`linear_cross_entropy` over all items but padding, which is row 0 of the table: targets in 1 .. N - 1."""
+    return linear_cross_entropy(hidden, table[1:], target - 1)
 
 
 def info_nce(a, b, temperature):

@@ -16,10 +16,10 @@ def random_codes(n_real, n_levels, codebook_size, seed=0):
     return torch.from_numpy(np.concatenate([np.zeros((1, n_levels), np.int64), np.stack(digits, axis=1)]))
 
 
-def random_decoder(n_levels, codebook_size, state_size=8, seed=0):
+def random_decoder(n_levels, codebook_size, state_size=8, seed=0, item_size=5):
     """In evaluation mode, with weights large enough that its choices differ."""
     torch.manual_seed(seed)
-    decoder = CodeDecoder(n_levels, codebook_size, state_size, 8, TRANSFORMER)
+    decoder = CodeDecoder(n_levels, codebook_size, state_size, 8, TRANSFORMER, item_size)
     with torch.no_grad():
         for parameter in decoder.parameters():
             parameter.copy_(torch.randn_like(parameter))

@@ -5,14 +5,16 @@ import torch
 from random_codes import SHAPES, random_codes, random_decoder, random_states
 
 from recbole_prorec.generation.decoder import SoftTargets, code_log_probs, code_losses
+from recbole_prorec.generation.generator import code_vectors
 from recbole_prorec.generation.trie import Trie
 
 
-@pytest.fixture(params=SHAPES, ids=str)
+@pytest.fixture(params=[(shape, item_size) for shape in SHAPES for item_size in (0, 5)], ids=str)
 def problem(request):
-    trie = Trie(random_codes(*request.param))
+    shape, item_size = request.param
+    trie = Trie(random_codes(*shape))
     items = torch.randint(1, trie.n_items, (17,), generator=torch.Generator().manual_seed(0))
-    return random_decoder(*request.param[1:]), trie, random_states(17), items
+    return random_decoder(*shape[1:], item_size=item_size), trie, random_states(17), items
 
 
 def siblings(trie, item, level):
@@ -98,3 +100,36 @@ def test_gradients_reach_every_parameter_and_the_states():
     code_losses(decoder, trie, states, torch.arange(1, 41))[0].backward()
     assert (states.grad.abs().sum(1) > 0).all()
     assert all(parameter.grad is not None for parameter in decoder.parameters())
+
+
+def test_code_vectors_sum_to_the_vectors_where_each_item_has_a_last_code_of_its_own():
+    codes, vectors = random_codes(9, 1, 9), torch.randn(10, 5)
+    assert torch.equal(code_vectors(codes, vectors, 9)[0, codes[1:, 0]], vectors[1:])
+
+
+def test_code_vectors_are_the_means_of_what_the_levels_before_left():
+    codes, vectors = random_codes(40, 3, 4), torch.randn(41, 5)
+    found, rest = code_vectors(codes, vectors, 4), vectors.clone()
+    for level in range(3):
+        for code in range(4):
+            having = [item for item in range(1, 41) if codes[item, level] == code]
+            torch.testing.assert_close(found[level, code], torch.stack([rest[item] for item in having]).mean(0))
+        rest = torch.stack([rest[item] - found[level, codes[item, level]] for item in range(41)])
+
+
+def test_a_code_that_no_item_has_stands_for_nothing():
+    assert (code_vectors(random_codes(2, 1, 9), torch.ones(3, 5), 9)[0].abs().sum(1) > 0).sum() == 2
+
+
+def test_a_decoder_begins_with_the_products_of_state_and_quantized_item():
+    trie, vectors = Trie(random_codes(40, 3, 4)), torch.randn(41, 5)
+    decoder, of_codes, weight = random_decoder(3, 4), code_vectors(trie.codes, vectors, 4), torch.randn(5, 8)
+    with torch.no_grad():
+        decoder.output.zero_()
+        decoder.output_bias.zero_()
+    decoder.start_from(of_codes, weight, torch.zeros(5))
+    states, items = random_states(40), torch.arange(1, 41)
+    hidden = decoder(states, trie.codes[items])
+    logits = sum(decoder.logits(hidden[:, level], level).gather(1, trie.codes[items, level, None]).squeeze(1) for level in range(3))
+    quantized = sum(of_codes[level, trie.codes[items, level]] for level in range(3))
+    torch.testing.assert_close(logits, ((states @ weight.T) * quantized).sum(1))

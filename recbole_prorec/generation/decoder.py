@@ -33,32 +33,56 @@ class CodeDecoder(LevelHeads):
     The state stands where other decoders cross-attend to the history: it is all that this one sees of the user, so that a position costs
     L tokens and not L x T.
 
+    With `item_size`, the output layers also read the state past the transformer, in the space of the item embeddings that were quantized.
+    `start_from` puts the codes' embeddings there: then the logits of an item's codes sum to state . quantized embedding of the item, and
+    generation begins with what retrieval knew (ours).
+
     Args:
         n_levels: L. codebook_size: K. state_size: width of the states. width: D of the decoder.
-        transformer: n_layers, n_heads, inner_size, attention_dropout, hidden_dropout.
+        transformer: n_layers, n_heads, inner_size, attention_dropout, hidden_dropout. item_size: E, or 0.
     """
 
-    def __init__(self, n_levels, codebook_size, state_size, width, transformer):
+    def __init__(self, n_levels, codebook_size, state_size, width, transformer, item_size=0):
         super().__init__(n_levels, codebook_size)
         self.from_state = nn.Linear(state_size, width)
         self.code_embedding = nn.Embedding((n_levels - 1) * codebook_size, width)  # token = offset(level) + code
         self.transformer = CausalTransformer(width, max_length=n_levels, **transformer)
-        self.add_heads(width)
+        self.to_items = nn.Linear(state_size, item_size) if item_size else None
+        self.add_heads(width + item_size)
         self.apply(init_weights)
 
+    def start_from(self, code_vectors, weight, bias):
+        """code_vectors [L, K, E] of every code; weight [E, state_size] and bias [E] of the layer from states to item space."""
+        with torch.no_grad():
+            self.output[:, :, -code_vectors.shape[-1] :] = code_vectors
+            self.to_items.weight.copy_(weight)
+            self.to_items.bias.copy_(bias)
+
     def forward(self, states, codes):
-        """states [P, state_size], codes [P, l] of the first l <= L levels -> hidden [P, l, D]; hidden[:, i] has seen the codes before level i."""
+        """states [P, state_size], codes [P, l] of the first l <= L levels -> hidden [P, l, D + E]; hidden[:, i] has seen the codes before
+        level i."""
         prefix = self.from_state(states).unsqueeze(1)
-        return self.transformer(torch.cat([prefix, self.code_embedding(self.tokens(codes[:, :-1]))], dim=1))
+        hidden = self.transformer(torch.cat([prefix, self.code_embedding(self.tokens(codes[:, :-1]))], dim=1))
+        return self._beside(hidden, self._items(states).unsqueeze(1).expand(-1, codes.shape[1], -1))
 
     def start(self, states):
-        """states [B, state_size] -> hidden [B, D] that the first code is drawn from, cache."""
-        return self.transformer.step(self.from_state(states))
+        """states [B, state_size] -> hidden [B, D + E] that the first code is drawn from, cache."""
+        hidden, cache = self.transformer.step(self.from_state(states))
+        items = self._items(states)
+        return self._beside(hidden, items), (cache, items)
 
     def advance(self, cache, rows, codes, level):
-        """Row r of the result goes on from row rows[r] of the cache with codes[r] of `level` -> hidden [R, D], cache."""
-        kept = [(keys[rows], values[rows]) for keys, values in cache]
-        return self.transformer.step(self.code_embedding(codes + level * self.codebook_size), kept)
+        """Row r of the result goes on from row rows[r] of the cache with codes[r] of `level` -> hidden [R, D + E], cache."""
+        layers, items = cache
+        kept, items = [(keys[rows], values[rows]) for keys, values in layers], items[rows]
+        hidden, layers = self.transformer.step(self.code_embedding(codes + level * self.codebook_size), kept)
+        return self._beside(hidden, items), (layers, items)
+
+    def _items(self, states):
+        return states[:, :0] if self.to_items is None else self.to_items(states)
+
+    def _beside(self, hidden, items):
+        return hidden if self.to_items is None else torch.cat([hidden, items], dim=-1)
 
 
 def code_log_probs(decoder, trie, states, items):
@@ -100,7 +124,7 @@ class SoftTargets:
     def __init__(self, trie, items):
         self.trie, self.items = trie, items
         self.depth = trie.n_choices[items]
-        self.targets, self.row_of = [], []
+        self.targets, self.row_of, self.running = [], [], None
         for level, table in enumerate(trie.levels):
             has_choice = self.depth > level
             self.row_of.append(has_choice.cumsum(0) - 1)
@@ -112,9 +136,16 @@ class SoftTargets:
             inside = (self.depth[rows] > level).nonzero().squeeze(1)
             if len(inside):
                 node = self.trie.path_node[self.items[rows][inside], level]
-                found = self.trie.child_probs(scores, inside, node, level) if level else self.trie.root_probs(probs[inside])
+                found = self.trie.child_probs(scores, inside, node, level) if level else self._root(probs, inside)
                 first = int(self.row_of[level][rows][inside[0]])  # the positions of a block stand side by side in `targets` too
                 self.targets[level][first : first + len(inside)] = found
+
+    def _root(self, probs, inside):
+        """Of nearly every block all rows are asked for, and a copy of them would cost as much as the sums do, as would new room for them."""
+        probs = probs if len(inside) == len(probs) else probs[inside]
+        if self.running is None or len(self.running) < len(probs):
+            self.running = torch.empty_like(probs)
+        return self.trie.root_probs(probs, self.running[: len(probs)])
 
     def at(self, rows, level):
         """[R, F] over the children of the nodes that the positions `rows` pass at a level; each has a choice there."""

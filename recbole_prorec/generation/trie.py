@@ -83,10 +83,10 @@ class Trie:
         chosen = logits.gather(-1, table.child_code[node]).masked_fill(~valid, float("-inf"))
         return chosen.log_softmax(-1)
 
-    def root_probs(self, probs):
+    def root_probs(self, probs, running=None):
         """A distribution over leaves [R, n_leaves] summed below each child of the root: [R, F]. The leaves below a child are a run, so
-        that their sum is a difference of two running sums."""
-        running = probs.cumsum(1)
+        that their sum is a difference of two running sums; `running` is room for these, of the shape of `probs`."""
+        running = probs.cumsum(1) if running is None else torch.cumsum(probs, 1, out=running)
         below = self.levels[1].n_leaves if self.n_levels > 1 else torch.ones_like(self.leaf_item)
         return running[:, below.cumsum(0) - 1].diff(dim=1, prepend=running.new_zeros(len(running), 1))
 

@@ -38,7 +38,7 @@ class PRORec(PRORecRanking, GenerativeRecommender):
         self.codes.copy_(codes)
         self.aligned.copy_(aligned)
         weights = (1.0, 1.0 if self.aligner.text_as_input else 0.0)
-        self.generator.start_from(self.aligner.encoder, weights)
+        self.generator.start_from(self.aligner.encoder, weights, self.codes, self.aligned)
         self.heads.start_from(weights)
         self.text, self.stage = None, GENERATION
         self.forget()
@@ -74,7 +74,8 @@ class PRORec(PRORecRanking, GenerativeRecommender):
             next_item, align = self.aligner.losses(inputs, targets, self.text)
             return next_item, self.weights["alignment"] * align
         wanted = targets > 0
-        states, items = self.generator(inputs, self.item_table())[wanted], targets[wanted]
+        embedded = self.generator.item_table(self.codes[inputs], self.aligned[inputs])
+        states, items = self.generator(embedded)[wanted], targets[wanted]
         soft_weight = self.weights["soft_target"]
         soft_targets = SoftTargets(self.trie, items) if soft_weight else None
         distil = self.heads.loss(states, self.aligned_leaves(), self.trie.item_leaf[items], soft_targets and soft_targets.add)

@@ -3,6 +3,7 @@ Axes: B users, T history, M items of a list, D width."""
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from recbole_prorec.generation.beam_search import beam_search, score_all
 from recbole_prorec.generation.generator import Generator
@@ -102,7 +103,7 @@ class PRORecRanking(CodeRanking):
 
     def user_states(self, inputs, lengths):
         """inputs [B, T] item ids padded behind, lengths [B] -> the user states behind the last items [B, D]."""
-        return last(self.generator(inputs[:, : int(lengths.max())], self.item_table()), lengths)
+        return last(self.generator(F.embedding(inputs[:, : int(lengths.max())], self.item_table())), lengths)
 
     def best(self, states, size):
         """As above; of `ranking: fused` the scores are those of `rank`."""

@@ -59,7 +59,7 @@ class TIGER(GenerativeRecommender):
         inputs, lengths = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
         inputs = inputs[:, : int(lengths.max())]
         if self.backbone == "causal":
-            return self.gather_indexes(self.network(inputs, self.network.item_table(self.codes)), lengths - 1)
+            return self.gather_indexes(self.network(self.network.item_table(self.codes[inputs])), lengths - 1)
         return self.network(inputs, lengths, self.codes)
 
     def _positions(self, batch):
@@ -68,4 +68,4 @@ class TIGER(GenerativeRecommender):
             return self.states(batch), batch[self.POS_ITEM_ID]
         inputs, targets = self._windows(batch)
         wanted = targets > 0
-        return self.network(inputs, self.network.item_table(self.codes))[wanted], targets[wanted]
+        return self.network(self.network.item_table(self.codes[inputs]))[wanted], targets[wanted]

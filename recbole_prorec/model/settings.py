@@ -55,6 +55,8 @@ def _is_number(value):
 
 
 def _check_common(config, n_items):
+    if not _is_number(config["average_decay"]) or not 0 <= config["average_decay"] < 1:
+        raise InputError(f"average_decay is {config['average_decay']!r}; the decay of a moving average lies in [0, 1), 0 for no average.")
     if config["window_stride"] > config["MAX_ITEM_LIST_LENGTH"]:
         raise InputError(f"window_stride {config['window_stride']} is above MAX_ITEM_LIST_LENGTH {config['MAX_ITEM_LIST_LENGTH']}: "
                          "targets would be left out. Set it to that length or less.")

@@ -18,9 +18,10 @@ from recbole_prorec.nn.matmul import fast_matmul
 from recbole_prorec.text.encoder import text_embeddings
 from recbole_prorec.tokenizer.quantizer import make_quantizer, quantize
 from recbole_prorec.tokenizer.semantic_ids import SemanticIds
+from recbole_prorec.trainer.average import WeightAverage
 from recbole_prorec.trainer.stages import finished, progress_of, restore
 
-VERSION = 1  # raised when a change makes the artifacts of before wrong
+VERSION = 2  # raised when a change makes the artifacts of before wrong
 
 
 class StagedTrainer(Trainer):
@@ -135,6 +136,9 @@ class StagedTrainer(Trainer):
             self.start_epoch, self.cur_step, self.best_valid_result = 0, 0, None
             self.best_valid_score = -np.inf if self.valid_metric_bigger else np.inf
             self.optimizer = self._build_optimizer()
+        self.average = WeightAverage({name: weight for name, weight in self.model.named_parameters() if name.startswith(self.weights[stage])},
+                                     self.config["average_decay"])
+        self.optimizer.register_step_post_hook(lambda *_: self.average.update())
         validated = self.run["valid_data"] and self.eval_step > 0
         self.best_epoch, self.best_state = self.start_epoch - 1, self.stage_state() if validated and not fresh else None
 
@@ -174,7 +178,8 @@ class StagedTrainer(Trainer):
     def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
         seed = int(fingerprint({"seed": self.config["seed"], "stage": self.model.stage, "epoch": epoch_idx})[:8], 16)
         torch.manual_seed(seed)
-        return super()._train_epoch(self.batches(seed), epoch_idx, loss_func, show_progress)
+        with self.average.training():
+            return super()._train_epoch(self.batches(seed), epoch_idx, loss_func, show_progress)
 
     def key(self, stage, **inputs):
         settings = {name: self.config[name] for name in self.settings[stage]}

@@ -1,6 +1,6 @@
 """What a stage depends on, and how far it has come."""
 
-_TRAINING = ("seed", "learner", "weight_decay", "clip_grad_norm", "enable_amp", "enable_scaler", "eval_step", "valid_metric", "eval_args", "metrics", "topk",
+_TRAINING = ("seed", "learner", "weight_decay", "clip_grad_norm", "enable_amp", "enable_scaler", "average_decay", "eval_step", "valid_metric", "eval_args", "metrics", "topk",
              "metric_decimal_place",  # a metric is rounded before it is compared
              "MAX_ITEM_LIST_LENGTH", "window_stride", "histories_per_batch", "hidden_size", "n_layers", "n_heads", "inner_size",
              "hidden_dropout_prob", "attn_dropout_prob")
@@ -31,6 +31,7 @@ def progress_of(trainer, epoch, is_finished):
             "best_valid_result": trainer.best_valid_result and {name: float(value) for name, value in trainer.best_valid_result.items()}}
     if not is_finished:
         kept["state"], kept["optimizer"] = trainer.stage_state(), trainer.optimizer.state_dict()
+        kept["average"] = trainer.average.state_dict()
     return kept
 
 
@@ -42,6 +43,7 @@ def restore(trainer, progress):
     if not progress["finished"]:
         trainer.model.load_state_dict(progress["state"], strict=False)
         trainer.optimizer.load_state_dict(progress["optimizer"])
+        trainer.average.load_state_dict(progress["average"])
 
 
 def finished(trainer, epoch):

@@ -1,0 +1,115 @@
+"""Lists of users: constrained beams of 20 and 50, users per CPU second, and with --exact how often they are what scoring all items gives.
+
+  python benchmarks/beam_search.py [--dataset=NAME --data_path=FOLDER --config_files=FILES]
+  python benchmarks/beam_search.py --exact --checkpoint saved/PRORec-....pth [--test_users 1000]
+
+From histories of 20 items, which are 80 code tokens, to the scores that RecBole ranks (ours, SASRec) or to the list (the open TIGERs). Every search
+is constrained to the codes of real items: ours by tensors, cornac's, torch-rechub's and Hugging Face's by dicts, the last two through
+prefix_allowed_tokens_fn."""
+
+import common
+import peers
+import torch
+from workload import K, T, Workload, parse, parser, scratch
+
+REFERENCE, TIGER, BEAMS = "PRORec, generative", "TIGER, encoder_decoder", (20, 50)
+USERS, PEER_USERS = 256, 8  # ranked at once: TIGER's default, and what peers are fastest with to within a tenth
+
+
+def ours(network, batch, beam_size, ranking=None, matmul=common.fast_matmul):
+    """run() -> users of a batch, ranked by the model as RecBole's evaluation does it."""
+    network.eval()
+
+    @torch.no_grad()
+    def run():
+        network.beam_size, network.ranking = beam_size, ranking
+        with matmul("cpu"):
+            network.full_sort_predict(batch)
+        return len(batch)
+
+    return run
+
+
+def all_items(network, batch):
+    """SASRec's full softmax and its best 20."""
+    network.eval()
+
+    @torch.no_grad()
+    def run():
+        network.full_sort_predict(batch).view(len(batch), -1).topk(BEAMS[0])
+        return len(batch)
+
+    return run
+
+
+def variants(workload, models, others, beam_size):
+    prorec, encoder_decoder, causal, sasrec = models
+    batch, items = workload.prefixes(USERS, 1)[0], workload.items(PEER_USERS, T)
+    found = {REFERENCE: ours(prorec, batch, beam_size, "generative"), "PRORec, fused": ours(prorec, batch, beam_size, "fused"),
+             "TIGER, causal": ours(causal, batch, beam_size), TIGER: ours(encoder_decoder, batch, beam_size),
+             "SASRec of RecBole, all items": all_items(sasrec, batch)}
+    return {**found, **{name: lambda model=model: model.rank(items, beam_size) for name, model in others.items()}}
+
+
+def speed(flags):
+    with scratch() as folder:
+        workload = Workload(flags, folder)
+        models = [workload.trainer(name, **changes)[0] for name, changes in (
+            ("PRORec", {}), ("TIGER", {"backbone": "encoder_decoder"}), ("TIGER", {"backbone": "causal"}), ("SASRec", {}))]
+        others, tables, goals = peers.available(workload, K, T), [], []
+        for beam_size, wanted, wanted_tiger in zip(BEAMS, (2500, 1200), (250, 150)):
+            rows, peak = common.measure(variants(workload, models, others, beam_size), "users", flags.rounds, flags.seconds, REFERENCE)
+            row = {row["variant"]: row for row in rows}
+            tables.append((f"Beam {beam_size}", rows))
+            goals += [common.goal(f"beam {beam_size}, PRORec's default setting, users/s", wanted, row[REFERENCE], "users", peak),
+                      common.goal(f"beam {beam_size}, TIGER's own shape, users/s", wanted_tiger, row[TIGER], "users", peak)]
+    common.save("beam_search", flags.command, "Beam search", __doc__, tables, goals, peak)
+
+
+def exact(flags):
+    """The ten best of a beam against the ten best of all items, and what that does to the metrics."""
+    from recbole.quick_start import load_data_and_model
+
+    with scratch():
+        _, network, _, _, _, test_data = load_data_and_model(flags.checkpoint)
+        network.eval()
+        with torch.no_grad(), common.fast_matmul("cpu"):
+            states, targets = test_users(network, test_data, flags.test_users)
+            best = network.code_scores(states).topk(10).indices
+            rows = [{"ranking": "all items, exact", **metrics(best, targets)}]
+            for beam_size in BEAMS:
+                items = network.best(states, beam_size)[0][:, :10]
+                same = (items == best).all(1), (items.sort(1)[0] == best.sort(1)[0]).all(1)
+                rows.append({"ranking": f"beam {beam_size}", **metrics(items, targets), "% of users with the same top 10": 100 * float(same[0].float().mean()),
+                             "in any order": 100 * float(same[1].float().mean())})
+    common.save("exactness", flags.command, "Beam search against scoring all items", exact.__doc__, [(f"{len(targets)} test users", rows)])
+
+
+def test_users(network, test_data, number):
+    """States and test items of the first users, generative ranking."""
+    network.ranking, states, targets = "generative", [], []
+    for interaction, _, _, items in test_data:
+        states.append(network.states(interaction))
+        targets.append(items)
+    return torch.cat(states)[:number], torch.cat(targets)[:number]
+
+
+def metrics(items, targets):
+    hit = items == targets.unsqueeze(1)
+    gain = 1 / torch.arange(2, 12).log2()
+    return {"Recall@10": float(hit.any(1).float().mean()), "NDCG@10": float((hit * gain).sum(1).mean())}
+
+
+def main():
+    flags = parser(__doc__, rounds=5, seconds=1)
+    flags.add_argument("--exact", action="store_true", help="compare with scoring all items instead of measuring speed")
+    flags.add_argument("--checkpoint", type=common.existing_file, help="a trained PRORec, for --exact")
+    flags.add_argument("--test_users", type=int, default=1000, help="how many, for --exact")
+    flags = parse(flags)
+    if flags.exact and not flags.checkpoint:
+        raise SystemExit("--exact compares lists of a trained model: name it by --checkpoint")
+    exact(flags) if flags.exact else speed(flags)
+
+
+if __name__ == "__main__":
+    main()

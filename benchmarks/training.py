@@ -1,0 +1,87 @@
+"""Training: samples (one target item each) per CPU second, of PRORec's two stages, TIGER on both backbones, SASRec, and the open TIGERs.
+
+  python benchmarks/training.py [--dataset=NAME --data_path=FOLDER --config_files=FILES]
+
+Every history has 20 items, which are 80 code tokens. A step is the trainer's own: batch, forward, backward, optimizer. Causal networks train
+20 targets of a history in one pass, the others one. In the second table histories are as long as the data set's."""
+
+import common
+import peers
+from workload import SEED, K, T, Workload, parse, parser, scratch
+
+from recbole_prorec.data.histories import TARGETS, WindowBatches
+from recbole_prorec.data.prefixes import PrefixBatches
+
+REFERENCE, TIGER = "PRORec, stage 2", "TIGER, encoder_decoder"
+HISTORIES, PREFIXES, SASREC_BATCH = 64, 256, 256  # the first two are the defaults of PRORec and TIGER
+BATCHES = 8  # of real lengths in one call
+
+
+class Epoch(list):
+    """Batches as RecBole's trainer takes them."""
+
+    shuffle = False
+
+
+def ours(made, batches, n_samples):
+    """run() -> the samples of an epoch of `batches`, by the model's own trainer."""
+    batches, (_, trainer) = Epoch(batches), made
+    trainer.batches = lambda seed: batches
+
+    def run():
+        with common.fast_matmul("cpu"):
+            trainer._train_epoch(batches, 0)
+        return n_samples
+
+    return run
+
+
+def recboles(made, batches, n_samples):
+    """The same for a model of RecBole's, as it comes."""
+    return lambda: made[1]._train_epoch(Epoch(batches), 0) and n_samples
+
+
+def peer(model, items, targets):
+    return lambda: model.train(items, targets)
+
+
+def full_histories(workload, backbones):
+    stage_1, stage_2, causal, encoder_decoder, sasrec = backbones
+    windows, prefixes = workload.windows(HISTORIES, 2), workload.prefixes(PREFIXES, 1)
+    n_targets = 2 * HISTORIES * T
+    variants = {REFERENCE: ours(stage_2, windows, n_targets), "PRORec, stage 1": ours(stage_1, windows, n_targets),
+                "TIGER, causal": ours(causal, windows, n_targets), TIGER: ours(encoder_decoder, prefixes, PREFIXES),
+                "SASRec of RecBole": recboles(sasrec, workload.prefixes(SASREC_BATCH, 2), 2 * SASREC_BATCH)}
+    items, targets = workload.items(peers.BATCH, T), workload.items(peers.BATCH)
+    return {**variants, **{name: peer(model, items, targets) for name, model in peers.available(workload, K, T).items()}}
+
+
+def real_histories(workload, backbones):
+    stage_1, stage_2, causal, encoder_decoder, _ = backbones
+    windows = some(WindowBatches(workload.histories(), T, 10, HISTORIES, "cpu", SEED), BATCHES)
+    prefixes = some(PrefixBatches(workload.train_data._dataset, PREFIXES, "cpu", SEED), 2)
+    n_targets = sum(int((batch[TARGETS] > 0).sum()) for batch in windows)
+    return {REFERENCE: ours(stage_2, windows, n_targets), "PRORec, stage 1": ours(stage_1, windows, n_targets),
+            "TIGER, causal": ours(causal, windows, n_targets), TIGER: ours(encoder_decoder, prefixes, sum(map(len, prefixes)))}
+
+
+def some(batches, number):
+    return [batch for batch, _ in zip(batches, range(number))]
+
+
+def main():
+    flags = parse(parser(__doc__, rounds=5, seconds=2))
+    with scratch() as folder:
+        workload = Workload(flags, folder)
+        backbones = [workload.aligner(), workload.trainer("PRORec"), workload.trainer("TIGER", backbone="causal"),
+                     workload.trainer("TIGER", backbone="encoder_decoder"), workload.trainer("SASRec")]
+        full, peak = common.measure(full_histories(workload, backbones), "samples", flags.rounds, flags.seconds, REFERENCE)
+        real, real_peak = common.measure(real_histories(workload, backbones), "samples", flags.rounds, flags.seconds / 2, REFERENCE)
+    row = {row["variant"]: row for row in full}
+    goals = [common.goal("training, PRORec's default setting (stage 2), samples/s", 10_000, row[REFERENCE], "samples", peak),
+             common.goal("training, TIGER's own shape (4+4, 80 tokens), samples/s", 250, row[TIGER], "samples", peak)]
+    common.save("training", flags.command, "Training", __doc__, [("Full histories: 20 items", full), (f"Histories of {flags.dataset}", real)], goals, peak)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,173 @@
+"""What must not slip back in speed, pinned by counting: calls, operators and operations do not depend on the clock."""
+
+import sys
+
+import pytest
+import torch
+from pipeline import Run
+from random_codes import random_codes, random_decoder, random_states
+from recbole.data.interaction import Interaction
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from recbole_prorec.data.histories import INPUTS, TARGETS
+from recbole_prorec.generation.beam_search import beam_search, score_all
+from recbole_prorec.generation.trie import Trie
+
+N_LEVELS, CODEBOOK_SIZE, LENGTH = 3, 8, 8
+
+
+def python_calls(work):
+    """How many Python functions a call of work() enters."""
+    work()  # what is done once, at the first call, is no matter here
+    calls = 0
+
+    def profile(frame, event, argument):
+        nonlocal calls
+        calls += event == "call"
+
+    before = sys.getprofile()
+    sys.setprofile(profile)
+    try:
+        work()
+    finally:
+        sys.setprofile(before)
+    return calls
+
+
+class Operators(TorchDispatchMode):
+    """Counts them: each allocates its result at most once."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.fixture(scope="module")
+def trie():
+    return Trie(random_codes(200, N_LEVELS, CODEBOOK_SIZE))
+
+
+def search(trie, batch, beam_size):
+    decoder, states = random_decoder(N_LEVELS, CODEBOOK_SIZE), random_states(batch)
+    return python_calls(lambda: beam_search(decoder, states, trie, beam_size))
+
+
+@torch.no_grad()
+def test_beam_search_runs_no_python_per_user(trie):
+    assert search(trie, batch=4, beam_size=20) == search(trie, batch=64, beam_size=20)
+
+
+@torch.no_grad()
+def test_beam_search_runs_no_python_per_beam(trie):
+    assert search(trie, batch=4, beam_size=5) == search(trie, batch=4, beam_size=50)
+
+
+@torch.no_grad()
+def test_scoring_all_items_runs_no_python_per_user_or_item():
+    def calls(batch, n_items):
+        trie, decoder, states = Trie(random_codes(n_items, N_LEVELS, CODEBOOK_SIZE)), random_decoder(N_LEVELS, CODEBOOK_SIZE), random_states(batch)
+        return python_calls(lambda: score_all(decoder, states, trie))
+
+    assert calls(4, 100) == calls(32, 100) == calls(4, 400)
+
+
+def test_a_trie_is_built_without_python_per_item():
+    counts = [python_calls(lambda codes=random_codes(n_items, 4, 16): Trie(codes)) for n_items in (300, 3_000, 30_000)]
+    assert max(counts) == min(counts)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """{name: a function that computes the loss of a batch and its gradients} of PRORec's stages and TIGER, without dropout."""
+    from markov_data import write_markov_dataset
+
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("counts")
+        patch.chdir(folder)
+        patch.setattr("sys.argv", ["pytest"])
+        tiny = write_markov_dataset(folder)
+        prorec, aligner = (Run(tiny).model for _ in range(2))
+        tiger = {"head_size": 8, "hidden_size": 16, "n_layers": 1, "decoder_layers": 1, "inner_size": 32, "n_heads": 2}
+        causal, encoder_decoder = (Run(tiny, "TIGER", backbone=backbone, **tiger).model for backbone in ("causal", "encoder_decoder"))
+    codes = random_codes(tiny.n_items, prorec.n_levels, prorec.codebook_size)
+    aligner.begin_alignment(torch.randn(prorec.n_items, aligner.aligner.adapter.project.in_features))
+    prorec.begin_generation(codes, torch.randn(prorec.aligned.shape))
+    causal.begin_generation(codes)
+    encoder_decoder.begin_generation(codes)
+    return {"stage 1": aligner, "stage 2": prorec, "TIGER causal": causal, "TIGER encoder_decoder": encoder_decoder}
+
+
+def windows(model, batch):
+    """The same full history `batch` times, every position asked for: samples of equal cost."""
+    inputs = torch.arange(1, LENGTH + 1).expand(batch, -1)
+    if getattr(model, "backbone", None) == "encoder_decoder":
+        return Interaction({model.ITEM_SEQ: inputs, model.ITEM_SEQ_LEN: torch.full((batch,), LENGTH), model.POS_ITEM_ID: inputs[:, -1] + 1}), batch
+    return Interaction({INPUTS: inputs, TARGETS: inputs + 1}), batch * LENGTH
+
+
+def train(model, batch):
+    losses = model.calculate_loss(batch)
+    (sum(losses) if isinstance(losses, tuple) else losses).backward()
+
+
+def operators_of(model, batch):
+    interaction, _ = windows(model, batch)
+    train(model, interaction)
+    with Operators() as counted:
+        train(model, interaction)
+    return counted.names
+
+
+NAMES = ["stage 1", "stage 2", "TIGER causal", "TIGER encoder_decoder"]
+MOST_OPERATORS = dict(zip(NAMES, (400, 1300, 1000, 750)))  # a tenth above what they take
+MOST_KFLOP = dict(zip(NAMES, (22, 75, 54, 550)))  # a sample, a twentieth above
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_training_step_takes_as_many_operators_whatever_the_batch(models, name):
+    few, many = (operators_of(models[name], batch) for batch in (4, 32))
+    assert sorted(few) == sorted(many)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_training_step_takes_no_more_operators_than_now(models, name):
+    assert len(operators_of(models[name], 4)) <= MOST_OPERATORS[name]
+
+
+def kflop_per_sample(model, batch):
+    interaction, n_samples = windows(model, batch)
+    with FlopCounterMode(display=False) as counted:
+        train(model, interaction)
+    return counted.get_total_flops() / n_samples / 1000
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_operations_per_sample_are_few_and_do_not_depend_on_the_batch(models, name):
+    few, many = (kflop_per_sample(models[name], batch) for batch in (8, 64))
+    assert many <= 1.01 * few
+    assert many <= MOST_KFLOP[name]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_training_step_runs_no_python_per_sample(models, name):
+    model = models[name]
+    few, many = (python_calls(lambda batch=windows(model, batch)[0]: train(model, batch)) for batch in (4, 32))
+    assert few == many
+
+
+def test_an_epoch_of_a_causal_network_costs_a_pass_over_the_histories_not_one_for_every_prefix(models):
+    """Twice the history is twice the samples: a sample costs little more, where one pass for each prefix would cost twice as much."""
+    model = models["stage 2"]
+
+    def cost(length):
+        inputs = torch.arange(1, length + 1).expand(16, -1)
+        with FlopCounterMode(display=False) as counted:
+            train(model, Interaction({INPUTS: inputs, TARGETS: inputs + 1}))
+        return counted.get_total_flops() / inputs.numel()
+
+    assert cost(16) < 1.2 * cost(8)

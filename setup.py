@@ -48,6 +48,7 @@ setup(
     ],
     extras_require={
         "test": ["pytest"],
+        "bench": ["cornac==3.0.1", "torch-rechub==0.9.0", "transformers"],  # what benchmarks/ measures us against
         "compare": ["matplotlib"],  # the plot of compare_recbole
         "hyper": ["hyperopt==0.2.5", "setuptools<82"],  # what RecBole's HyperTuning runs with; hyperopt imports pkg_resources
     },

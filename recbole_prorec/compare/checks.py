@@ -7,7 +7,7 @@ from recbole_prorec.errors import InputError
 from recbole_prorec.registry import check_model
 
 EQUAL_FOR_ALL = ("seed", "metrics", "topk")  # no entry has these to itself
-FILE_NAME = re.compile(r"\w[\w .+-]*")
+FILE_NAME = re.compile(r"\w[\w .,+-]*")
 
 
 def check(comparison):
@@ -17,7 +17,7 @@ def check(comparison):
     _check_distinct("data sets", datasets)
     for name in [comparison.name, *entries, *datasets]:
         if not FILE_NAME.fullmatch(name):
-            raise InputError(f"{name!r} cannot be the name of a file; use letters, digits, blanks and _ . + - only.")
+            raise InputError(f"{name!r} cannot be the name of a file; use letters, digits, blanks and _ . , + - only.")
     if comparison.reference not in entries:
         raise InputError(f"the reference {comparison.reference!r} is no entry; expected one of {', '.join(entries)}.")
     for seeds in [comparison.seeds, *(entry.seeds for entry in comparison.entries if entry.seeds is not None)]:

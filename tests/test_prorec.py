@@ -9,6 +9,9 @@ import torch
 from markov_data import write_markov_dataset
 from pipeline import Run, settings
 
+import recbole_prorec
+from recbole_prorec.errors import InputError
+
 RANKING_METRICS = ["Recall", "NDCG", "MRR", "Hit", "Precision", "MAP", "GAUC", "ItemCoverage", "AveragePopularity", "GiniIndex",
                    "ShannonEntropy", "TailPercentage"]
 
@@ -162,6 +165,24 @@ def test_case_study_finds_real_items(run):
     everything = full_sort_scores(users, run.model, run.test_data)
     torch.testing.assert_close(everything.gather(1, items), values)
     assert all(len(set(row)) == 10 for row in items.tolist())
+
+
+def test_stage_1_can_rank_alone(run, place):
+    from recbole.quick_start import load_data_and_model
+
+    alone = Run(place, ranking="stage1", alignment_epochs=2).fit()  # an epoch less than the other run, so that it is trained here
+    found, expected = scores(alone.model.eval(), alone), alone.test()
+    assert {stage for stage, _ in alone.trained} == {"alignment"} and alone.valid_score == pytest.approx(alone.valid_result["ndcg@10"])
+    states = alone.model.states(alone.batch())
+    table = alone.model.aligner.item_table(alone.model.aligned.chunk(2, dim=1)[1])
+    torch.testing.assert_close(found[:, 1:], (states @ table.T)[:, 1:])
+    _, loaded, *_ = load_data_and_model(alone.trainer.saved_model_file)
+    assert torch.equal(scores(loaded.eval(), alone), found)
+    again = Run(place, ranking="stage1", alignment_epochs=2).fit()
+    assert again.trained == [] and again.test() == expected and again.valid_score == alone.valid_score
+    for use in (recbole_prorec.load, Run(place, ranking="generative").trainer.resume_checkpoint):
+        with pytest.raises(InputError, match="ranking: stage1"):
+            use(alone.trainer.saved_model_file)
 
 
 @pytest.mark.parametrize("changes", [{}, {"text_embedding_size": 6}], ids=["default width of the text", "its real width"])

@@ -54,6 +54,8 @@ def read_checkpoint(path):
     """RecBole's .pth of a trained model -> `StoredModel`."""
     model, settings, checkpoint = _read(path)
     check_known(model, path)
+    if settings.get("ranking") == "stage1":
+        raise InputError(f"{path} was trained by ranking: stage1 and generates no codes. Give a checkpoint of ranking: generative or fused.")
     item_keys = checkpoint["other_parameter"].get("item_keys")
     if item_keys is None:
         raise InputError(f"{path} holds no item keys: an earlier version of recbole_prorec wrote it. Train the model again by the same "

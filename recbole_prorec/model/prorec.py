@@ -13,7 +13,8 @@ class PRORec(PRORecRanking, GenerativeRecommender):
     """Progressive collaborative and semantic knowledge fusion for generative recommendation (arXiv 2502.06269).
 
     Holds the networks of both stages and what stage 1 hands to stage 2 (aligned embeddings and codes, as buffers), so that a
-    checkpoint is the whole model. `stage` says which of the two is trained and scored; a trained model is in `generation`.
+    checkpoint is the whole model. `stage` says which of the two is trained and scored; a trained model is in `generation`, or of `ranking: stage1`
+    in `alignment`.
     """
 
     _aligned_leaves = None
@@ -24,6 +25,8 @@ class PRORec(PRORecRanking, GenerativeRecommender):
         self.aligner = AlignmentModel(self.n_items, config["text_embedding_size"], config["hidden_size"], config["alignment_temperature"],
                                       config["text_dropout_prob"], config["alignment_input"] == "both", encoder_arguments(config))
         self.add_ranking(config)
+        if self.ranking == "stage1":
+            self.stage = ALIGNMENT  # and it stays there
         self.text = None  # [n_items, D_text], given by the trainer for stage 1 alone
 
     # What the stages hand on
@@ -33,14 +36,20 @@ class PRORec(PRORecRanking, GenerativeRecommender):
         self.text, self.stage = text, ALIGNMENT
         self.forget()
 
+    def end_alignment(self, aligned):
+        """aligned [n_items, 2 D] = [E_C, E_T]: what stage 1 made, in the place of the text."""
+        self.aligned.copy_(aligned)
+        self.text = None
+        self.forget()
+
     def begin_generation(self, codes, aligned):
         """codes [n_items, L], aligned [n_items, 2 D] = [E_C, E_T]: what stage 1 made. The generator starts from stage 1's encoder."""
         self.codes.copy_(codes)
-        self.aligned.copy_(aligned)
+        self.end_alignment(aligned)
         weights = (1.0, 1.0 if self.aligner.text_as_input else 0.0)
         self.generator.start_from(self.aligner.encoder, weights, self.codes, self.aligned)
         self.heads.start_from(weights)
-        self.text, self.stage = None, GENERATION
+        self.stage = GENERATION
         self.forget()
 
     def aligned_leaves(self):
@@ -112,5 +121,5 @@ class PRORec(PRORecRanking, GenerativeRecommender):
 
     def make_table(self):
         if self.stage == ALIGNMENT:
-            return self.aligner.item_table(self.aligner.adapted(self.text))
+            return self.aligner.item_table(self.aligned.chunk(2, dim=1)[1] if self.text is None else self.aligner.adapted(self.text))
         return super().make_table()

@@ -6,7 +6,7 @@ from recbole_prorec.errors import InputError
 from recbole_prorec.tokenizer.quantizer import QUANTIZERS
 from recbole_prorec.tokenizer.residual_kmeans import fitting_codebook_size
 
-CHOICES = {"ranking": ("generative", "fused"), "fusion_scope": ("beam", "all"), "alignment_input": ("both", "collaborative"),
+CHOICES = {"ranking": ("generative", "fused", "stage1"), "fusion_scope": ("beam", "all"), "alignment_input": ("both", "collaborative"),
            "integrated_embedding": ("concat", "sum", "collaborative", "semantic", "naive_concat"), "quantizer": QUANTIZERS}
 TIGER_CHOICES = {"backbone": ("encoder_decoder", "causal"), "quantizer": QUANTIZERS}
 COMMON_AT_LEAST = {"n_levels": 1, "codebook_size": 2, "rqvae_epochs": 1, "beam_size": 1, "n_layers": 1, "n_heads": 1, "hidden_size": 1,

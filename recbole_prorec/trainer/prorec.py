@@ -2,6 +2,7 @@
 
 import torch
 
+from recbole_prorec.errors import InputError
 from recbole_prorec.model.generative import ALIGNMENT, GENERATION
 from recbole_prorec.tokenizer.alignment import integrated_embedding
 from recbole_prorec.trainer.staged import StagedTrainer
@@ -28,12 +29,24 @@ class PRORecTrainer(StagedTrainer):
     def prepare(self, dataset, data_key):
         text, text_key = self.text(dataset)
         pair, alignment_key = self._alignment(text, text_key, data_key)
+        if self.ranking == "stage1":
+            self.model.end_alignment(pair)
+            return None
         kind = self.config["integrated_embedding"]
         inputs = {"text": text_key} if kind == "semantic" else {"alignment": alignment_key, "integrated_embedding": kind}
         codes, codes_key = self.quantization(dataset, lambda: integrated_embedding(kind, *pair.chunk(2, dim=1), text),
                                              f"{kind} embedding", **inputs)
         self.model.begin_generation(codes.to(self.device), pair)
         return {"codes": codes_key, "alignment": alignment_key}
+
+    def resume_checkpoint(self, resume_file):
+        if self.ranking == "stage1":
+            raise InputError("with ranking: stage1 there is no stage 2 to be resumed. Train by the settings alone; what is done is found in "
+                             "cache_dir.")
+        try:
+            super().resume_checkpoint(resume_file)
+        except ValueError as error:  # torch's: an optimizer of other parts
+            raise InputError(f"{resume_file} cannot be resumed ({error}): it is not of stage 2, as one of ranking: stage1 is not.") from error
 
     def begin_stage(self, stage, fresh):
         if stage == GENERATION:

@@ -43,7 +43,7 @@ class StagedTrainer(Trainer):
         self.saved_model_file = _unused(self.saved_model_file)  # RecBole names it by the second
 
     def prepare(self, dataset, data_key):
-        """Run the stages before generation and hand the model what they made; returns the keys of that, by name."""
+        """Run the stages before generation and hand the model what they made; returns the keys of that, by name, or None if they are all."""
         raise NotImplementedError
 
     def finish(self, valid_data, show_progress):
@@ -63,9 +63,10 @@ class StagedTrainer(Trainer):
                 self.store = ArtifactStore(self.config["cache_dir"])
                 data_key = fingerprint({"train": vars(self.histories), "valid": _rows(valid_data)})
                 made_from = self.prepare(dataset, data_key)
-                self.heading(f"Stage 2, {self.generation_title}")
-                self.begin_stage(GENERATION, fresh=True)
-                self.train_stage(GENERATION, self.key(GENERATION, **made_from), saved, callback_fn)
+                if made_from is not None:
+                    self.heading(f"Stage 2, {self.generation_title}")
+                    self.begin_stage(GENERATION, fresh=True)
+                    self.train_stage(GENERATION, self.key(GENERATION, **made_from), saved, callback_fn)
             else:  # the checkpoint holds what the stages before made
                 self.heading(f"Stage 2, generation, resumed from {self.resumed_from}")
                 self.begin_stage(GENERATION, fresh=False)

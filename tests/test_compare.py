@@ -154,7 +154,7 @@ PLAIN = {"name": "x", "datasets": ["ml-100k"], "entries": ["Pop", "BPR"], "seeds
     ({"reference": "SASRec"}, "'SASRec' is no entry; expected one of Pop, BPR"),
     ({"entrys": []}, "no key 'entrys'"),
     ({"datasets": "ml-100k"}, "expected a list"),
-    ({"entries": [{"model": "Pop"}]}, "expected name, model, settings and seeds"),
+    ({"entries": [{"model": "Pop"}]}, "expected name, model, settings, seeds and search"),
     ({"entries": [{"name": "a/b", "model": "Pop"}]}, "'a/b' cannot be the name of a file"),
     ({"entries": [{"name": "BPR", "settings": {"embeding_size": 8}}]}, "'embeding_size' is no setting of BPR.*Did you mean embedding_size"),
     ({"settings": {"seed": 3}}, "seed .* at the top .*as seeds"),

@@ -1,5 +1,6 @@
-"""A comparison that can work: names, seeds, metrics and settings."""
+"""A comparison that can work: names, seeds, metrics, settings and what is searched."""
 
+import math
 import re
 
 from recbole_prorec.compare.known_settings import check_metrics, check_names_of_settings
@@ -26,6 +27,8 @@ def check(comparison):
         check_model(entry.model)
     check_metrics(comparison.metrics, comparison.topk)
     _check_settings(comparison)
+    if comparison.trials or any(entry.search for entry in comparison.entries):
+        _check_search(comparison)
 
 
 def _check_distinct(kind, names):
@@ -53,3 +56,27 @@ def _check_settings(comparison):
         check_names_of_settings(settings, [entry.model for entry in comparison.entries])
     for entry in comparison.entries:
         check_names_of_settings(entry.settings, [entry.model])
+
+
+def _check_search(comparison):
+    if comparison.trials < 1:
+        raise InputError(f"trials is {comparison.trials}; a search needs 1 or more, the same for all entries.")
+    if len(comparison.datasets) > 1:
+        raise InputError(f"a search is on one data set, this one on {len(comparison.datasets)}; settings that win on one may not on another.")
+    for entry in comparison.entries:
+        _check_choices(entry)
+        check_names_of_settings(entry.search, [entry.model])
+        n_settings = math.prod(map(len, entry.search.values()))
+        if n_settings < comparison.trials:
+            raise InputError(f"the search of {entry.name} has {n_settings} different settings for {comparison.trials} trials; give it more choices.")
+
+
+def _check_choices(entry):
+    if not isinstance(entry.search, dict) or not entry.search:
+        raise InputError(f"search of {entry.name} is {entry.search!r}; expected setting: [choices], for every entry of a search.")
+    for name, choices in entry.search.items():
+        if not isinstance(choices, list) or not choices or not all(type(choice) in (int, float, str, bool) for choice in choices):
+            raise InputError(f"search of {entry.name}: {name} is {choices!r}; expected a list of numbers or words.")
+        _check_distinct(f"choices of {name}", choices)
+        if name in (*EQUAL_FOR_ALL, *entry.settings):
+            raise InputError(f"search of {entry.name}: {name} is set for the entry, or for all of them, and cannot be searched as well.")

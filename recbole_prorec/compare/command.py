@@ -9,6 +9,8 @@ from recbole_prorec.compare import results
 from recbole_prorec.compare.plan import make_comparison, read_yaml
 from recbole_prorec.compare.report import write_report
 from recbole_prorec.compare.scheduler import run_all
+from recbole_prorec.compare.search import search_of, trials_of
+from recbole_prorec.compare.search_report import write_search_report
 from recbole_prorec.errors import InputError
 
 SOME_FAILED, USAGE_ERROR, INTERRUPTED = 1, 2, 130
@@ -20,7 +22,7 @@ def main(arguments=None):
     before = signal.signal(signal.SIGTERM, _interrupt)  # a killed comparison takes its children along
     try:
         comparison = make_comparison(_given(args))
-        return _compare(comparison, args)
+        return (_search if args.search else _compare)(comparison, args)
     except InputError as error:
         print(f"compare_recbole: {error}", file=sys.stderr)
         return USAGE_ERROR
@@ -43,6 +45,7 @@ def _parser():
     parser.add_argument("--output", help="folder of the results (default: results)")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     parser.add_argument("--threads", type=int, default=1, help="threads of each run (OMP_NUM_THREADS)")
+    parser.add_argument("--search", action="store_true", help="try settings drawn at random, on validation, as many for each entry")
     parser.add_argument("--tables", action="store_true", help="train nothing: only write the tables of what is finished")
     return parser
 
@@ -60,16 +63,37 @@ def _given(args):
 
 
 def _compare(comparison, args):
-    runs, entries = comparison.runs(), _chosen_entries(comparison, args)
+    if comparison.trials:
+        raise InputError("the comparison is a search (it has trials); run it with --search.")
+    entries, runs = _chosen_entries(comparison, args), comparison.runs()
+    failed, changes = _run(comparison, runs, [run for run in runs if run.entry in entries], args)
+    return _end(write_report(comparison, failed, changes), runs, failed)
+
+
+def _search(comparison, args):
+    if not comparison.trials:
+        raise InputError("--search needs trials: N in the comparison, and a search for each entry; comparisons/ml-100k-search.yaml is one.")
+    entries, comparison = _chosen_entries(comparison, args), search_of(comparison)
+    trials = trials_of(comparison)
+    runs = [run for turn in zip(*trials.values()) for run in turn]  # stopped early, the entries have had as many
+    failed, changes = _run(comparison, runs, [run for run in runs if any(run in trials[name] for name in entries)], args)
+    return _end(write_search_report(comparison, trials, failed, changes), runs, failed)
+
+
+def _run(comparison, runs, chosen, args):
+    """Those of the chosen runs that are not finished -> {name: reason} of the failed, {name: what has changed} of the finished before."""
     changes = {run.name: results.check_conditions(comparison.folder, run) for run in runs}
     if not args.tables:
         _refuse_changes(comparison, changes)
     folder = _make(comparison)
     left = [run for run in runs if changes[run.name] is None]
     print(f"compare_recbole: {len(runs)} runs, {len(runs) - len(left)} of them finished before, in {folder}", flush=True)
-    chosen = [] if args.tables else [run for run in left if run.entry in entries]
+    chosen = [] if args.tables else [run for run in left if run in chosen]
     failed = run_all(chosen, folder, args.jobs, args.threads, shlex.join(["compare_recbole", *sys.argv[1:]]))
-    files = write_report(comparison, failed, {name: change for name, change in changes.items() if change})
+    return failed, {name: change for name, change in changes.items() if change}
+
+
+def _end(files, runs, failed):
     print(f"compare_recbole: wrote {', '.join(map(str, files))}")
     if failed:
         print(f"compare_recbole: {len(failed)} of {len(runs)} runs failed. The same command tries them again.", file=sys.stderr)

@@ -11,7 +11,8 @@ from recbole_prorec.errors import InputError
 
 METRICS, TOPK = ("Recall", "NDCG", "MRR"), (5, 10, 20)
 KEYS = {"name": str, "datasets": list, "entries": list, "seeds": list, "reference": str, "settings": dict, "metrics": list, "topk": list,
-        "output": str}
+        "output": str, "trials": int, "search_seed": int}
+ENTRY_KEYS = {"name", "model", "settings", "seeds", "search"}
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Entry:
     model: str
     settings: dict = field(default_factory=dict)
     seeds: list = None  # those of the comparison
+    search: dict = field(default_factory=dict)  # setting: list of choices, for a search
 
 
 @dataclass(frozen=True)
@@ -32,13 +34,14 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Run:
-    """One training and its test."""
+    """One training and its test, or a trial of a search: that is validated alone."""
 
     dataset: str
     entry: str
     model: str
     seed: int
     settings: dict
+    drawn: dict = None  # the settings among them that a search tries
 
     @property
     def name(self):
@@ -57,6 +60,8 @@ class Comparison:
     metrics: list = field(default_factory=lambda: list(METRICS))
     topk: list = field(default_factory=lambda: list(TOPK))
     output: str = "results"
+    trials: int = 0  # of a search, for each entry
+    search_seed: int = 0
 
     @property
     def folder(self):
@@ -69,10 +74,10 @@ class Comparison:
     def runs(self):
         """All entries' first seeds before their second ones: a comparison that is stopped early has something of everything."""
         seeds = {entry.name: entry.seeds or self.seeds for entry in self.entries}
-        return [self._run(data, entry, seeds[entry.name][turn]) for data in self.datasets for turn in range(max(map(len, seeds.values())))
+        return [self.run(data, entry, seeds[entry.name][turn]) for data in self.datasets for turn in range(max(map(len, seeds.values())))
                 for entry in self.entries if turn < len(seeds[entry.name])]
 
-    def _run(self, data, entry, seed):
+    def run(self, data, entry, seed):
         settings = {**self.settings, **data.settings, **entry.settings, "metrics": self.metrics, "topk": self.topk, "seed": seed}
         return Run(data.name, entry.name, entry.model, seed, settings)
 
@@ -110,9 +115,10 @@ def make_comparison(given):
 
 def _entry(given):
     given = {"name": given} if isinstance(given, str) else given
-    if not isinstance(given, dict) or not isinstance(given.get("name"), str) or given.keys() - {"name", "model", "settings", "seeds"}:
-        raise InputError(f"an entry is {given!r}; expected name, model, settings and seeds, or the name of a model alone.")
-    return Entry(given["name"], given.get("model", given["name"]), given.get("settings") or {}, given.get("seeds"))
+    if not isinstance(given, dict) or not isinstance(given.get("name"), str) or given.keys() - ENTRY_KEYS:
+        raise InputError(f"an entry is {given!r}; expected name, model, settings, seeds and search, or the name of a model alone.")
+    return Entry(given["name"], given.get("model", given["name"]), given.get("settings") or {}, given.get("seeds"),
+                 given.get("search") or {})
 
 
 def _dataset(given):

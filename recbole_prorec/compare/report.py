@@ -43,18 +43,19 @@ def table_csv(rows):
 
 
 def markdown(comparison, runs, rows, tests, missing, changed, plot):
-    parts = [f"# {comparison.name}", _listed("Not in the tables", missing)]
-    parts.append(_listed("Made under other conditions than those of now", changed))
+    parts = [f"# {comparison.name}", listed("Not in the tables", missing)]
+    parts.append(listed("Made under other conditions than those of now", changed))
     for data in comparison.datasets:
         of_data = [row for row in rows if row["dataset"] == data.name]
         if of_data:
             parts += [f"## {data.name}", _task(data.name, runs), _metrics(of_data), _costs(of_data)]
             parts.append(_significance(comparison, [test for test in tests if test["dataset"] == data.name]))
-    parts += [f"![quality against cost]({plot})" if plot else HOW_TO_PLOT, *_made_with(comparison, runs)]
+    parts += [f"![quality against cost]({plot})" if plot else HOW_TO_PLOT, *_settings(comparison),
+              *made_with([record for seeds in runs.values() for record, _ in seeds.values()])]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _listed(title, reasons):
+def listed(title, reasons):
     return f"**{title}:**\n\n" + "\n".join(f"- {name}: {reason}" for name, reason in reasons.items()) if reasons else ""
 
 
@@ -67,8 +68,8 @@ def _task(dataset, runs):
 
 def _metrics(rows):
     names = [name for name in rows[0]["values"] if name not in COSTS]
-    return _table(["entry", "seeds", *names], [[row["entry"], len(row["seeds"]), *(_cell(row["values"].get(name), name) for name in names)]
-                                               for row in rows])
+    return table(["entry", "seeds", *names], [[row["entry"], len(row["seeds"]), *(_cell(row["values"].get(name), name) for name in names)]
+                                              for row in rows])
 
 
 def _costs(rows):
@@ -79,21 +80,21 @@ def _costs(rows):
         body.append([row["entry"], f"{values['training_seconds']['mean']:.0f}{more}", f"{values['training_cpu_seconds']['mean']:.0f}{more}",
                      f"{values['milliseconds_per_user']['mean']:.2f}",
                      f"{values['n_parameters']['mean']:,.0f}", f"{values['peak_memory_mib']['mean']:,.0f}"])
-    table = _table(["entry", "training, s", "training, CPU s", "test, ms per user", "parameters", "peak memory, MiB"], body)
+    costs = table(["entry", "training, s", "training, CPU s", "test, ms per user", "parameters", "peak memory, MiB"], body)
     note = ("Training includes validation, and stages that the run found done by another one (`or more`: done outside of this comparison, "
             "at a cost not counted here). Seconds depend on what else the machine does, CPU seconds less. Peak memory: of the whole process.")
-    return f"{table}\n\n{note}"
+    return f"{costs}\n\n{note}"
 
 
 def _significance(comparison, tests):
     if not tests:
         return ""
     body = [[test["entry"], test["metric"], *_tested(test)] for test in tests]
-    table = _table(["entry", "metric", f"difference to {comparison.reference}", "95 % interval", "p", "p, Holm", ""], body)
+    tested = table(["entry", "metric", f"difference to {comparison.reference}", "95 % interval", "p", "p, Holm", ""], body)
     note = (f"Per user, averaged over the seeds: what varies is the users, not the seeds. Interval: bootstrap over users, {DRAWS} draws. "
             f"p: two-sided paired sign-flip test of the mean, {DRAWS} draws, so at least {1 / (1 + DRAWS):.4f}; corrected by Holm over all "
             "tests of this comparison. An item tied with others counts with its mean over their orders.")
-    return f"Against {comparison.reference}:\n\n{table}\n\n{note}"
+    return f"Against {comparison.reference}:\n\n{tested}\n\n{note}"
 
 
 def _tested(test):
@@ -111,21 +112,23 @@ def _cell(value, name):
     return f"{value['mean']:.{digits}f}" + (f" ± {value['std']:.{digits}f}" if value["std"] is not None else "")
 
 
-def _table(header, body):
+def table(header, body):
     lines = [header, ["---"] * len(header), *body]
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
-def _made_with(comparison, runs):
+def _settings(comparison):
+    shared = [f"- all entries: `{comparison.settings or 'defaults'}`"]
+    entries = [f"- {entry.name}: {entry.model}, `{entry.settings or 'defaults'}`" for entry in comparison.entries]
+    return ["## Settings", "\n".join(shared + entries), f"The full settings of each run are in {comparison.name}.json."]
+
+
+def made_with(records):
     """What the numbers were made with; each thing once, all of them where runs differ."""
-    records = [record for seeds in runs.values() for record, _ in seeds.values()]
     described = {
         "command": [record["command"] for record in records], "commit": [record["commit"] for record in records],
         "machine": [f"{record['machine']['cpu']}, {record['machine']['cores']} cores, {record['machine']['system']}, {record['threads']} "
                     "thread(s) a run" for record in records],
         "versions": [", ".join(f"{name} {version}" for name, version in record["versions"].items()) for record in records]}
-    lines = [f"- {name}: " + "; ".join(f"`{said}`" for said in dict.fromkeys(values)) for name, values in described.items()]
-    shared = [f"- all entries: `{comparison.settings or 'defaults'}`"]
-    entries = [f"- {entry.name}: {entry.model}, `{entry.settings or 'defaults'}`" for entry in comparison.entries]
-    return ["## Settings", "\n".join(shared + entries), f"The full settings of each run are in {comparison.name}.json.",
-            "## Made with", "\n".join(lines)]
+    return ["## Made with", "\n".join(f"- {name}: " + "; ".join(f"`{said}`" for said in dict.fromkeys(values))
+                                      for name, values in described.items())]

@@ -1,4 +1,5 @@
-"""One run, in a process of its own: trained and tested as run_recbole does it, and the rank of every user's item kept.
+"""One run, in a process of its own: trained and tested as run_recbole does it, and the rank of every user's item kept. A trial of a search
+is trained and validated alone.
 
 Reads {"run", "folder", "checkpoints", "command"} from stdin. python -m recbole_prorec.compare.worker
 """
@@ -27,7 +28,8 @@ def main():
     sys.argv[1:] = []  # RecBole's Config takes flags from there
     try:
         with tempfile.TemporaryDirectory(dir=given["checkpoints"]) as checkpoints:
-            record, arrays = train_and_test(run, given["command"], checkpoints)
+            work = train_and_test if run.drawn is None else train_and_validate
+            record, arrays = work(run, given["command"], checkpoints)
     except InputError as error:
         print(f"InputError: {error}", file=sys.stderr)
         return 2
@@ -37,26 +39,33 @@ def main():
 
 def train_and_test(run, command, checkpoints):
     """The record and the arrays that are kept of a run."""
-    conditions = results.conditions(run)  # taken here: the files may have changed since the comparison began
-    config, loaders, model, trainer, flops = build(run, checkpoints)
-    train_data, valid_data, test_data = loaders
-    with watch_stages() as stages:
-        (best_valid_score, best_valid), *training = _timed(lambda: trainer.fit(train_data, valid_data, saved=True, show_progress=False))
+    (config, loaders, _, trainer, _), record = train(run, command, checkpoints, saved=True)
     observer = RankObserver(trainer.eval_collector, config)
-    tested, seconds, _ = _timed(lambda: trainer.evaluate(test_data, load_best_model=True, show_progress=False))
-    arrays, measured = observer.finish(train_data._dataset, tested)
-    record = {
+    tested, seconds, _ = _timed(lambda: trainer.evaluate(loaders[2], load_best_model=True, show_progress=False))
+    arrays, measured = observer.finish(loaders[0]._dataset, tested)
+    return {**record, "test": _plain(tested), **measured, "evaluation_seconds": seconds - observer.seconds, **_memory()}, arrays
+
+
+def train_and_validate(run, command, checkpoints):
+    """The record of a trial; nobody looks at the test set."""
+    return {**train(run, command, checkpoints, saved=False)[1], "drawn": run.drawn, **_memory()}, {}
+
+
+def train(run, command, checkpoints, saved):
+    """What `build` made, trained, and what is kept of the training."""
+    conditions = results.conditions(run)  # taken here: the files may have changed since the comparison began
+    built = config, (train_data, valid_data, _), model, trainer, flops = build(run, checkpoints)
+    with watch_stages() as stages:
+        (best_valid_score, best_valid), *training = _timed(lambda: trainer.fit(train_data, valid_data, saved=saved, show_progress=False))
+    return built, {
         "dataset": run.dataset, "entry": run.entry, "model": run.model, "seed": run.seed,
-        "test": _plain(tested), "valid": _plain(best_valid), "valid_metric": config["valid_metric"].lower(),
-        "best_valid_score": float(best_valid_score), **measured,
-        "training_seconds": training[0], "training_cpu_seconds": training[1], "stages": stages,
-        "evaluation_seconds": seconds - observer.seconds,
-        "n_parameters": sum(parameter.numel() for parameter in model.parameters()), "flops": flops, **_memory(),
+        "valid": _plain(best_valid), "valid_metric": config["valid_metric"].lower(), "valid_metric_bigger": config["valid_metric_bigger"],
+        "best_valid_score": float(best_valid_score), "training_seconds": training[0], "training_cpu_seconds": training[1], "stages": stages,
+        "n_parameters": sum(parameter.numel() for parameter in model.parameters()), "flops": flops,
         "settings": {name: _jsonable(value) for name, value in sorted(config.final_config_dict.items()) if name not in results.WITHOUT_EFFECT},
         "threads": torch.get_num_threads(), "commit": commit(), "machine": machine(), "versions": versions(),
         "command": command, **conditions,
     }
-    return record, arrays
 
 
 def build(run, checkpoints):

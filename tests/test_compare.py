@@ -15,11 +15,16 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from pipeline import settings as small_settings
 
 from recbole_prorec import registry
 from recbole_prorec.artifacts import ArtifactStore
 from recbole_prorec.compare import command, observer, ranks, results, significance, worker
+from recbole_prorec.compare.checks import EQUAL_FOR_ALL
+from recbole_prorec.compare.known_settings import settings_of
 from recbole_prorec.compare.plan import make_comparison, read_yaml
+from recbole_prorec.compare.report import write_report
+from recbole_prorec.compare.shared_codes import SharedCodes, corrected
 from recbole_prorec.compare.stage_times import full_seconds, seconds_of_stages, watch_stages
 from recbole_prorec.compare.summary import summarize
 from recbole_prorec.errors import InputError
@@ -67,6 +72,58 @@ def test_coverage_and_popularity_by_hand():
     items = np.array([[1, 2], [2, 0]])
     assert ranks.coverage(items, n_items=5) == 2 / 4
     assert ranks.average_popularity(items, np.array([0, 10, 1, 7, 7])) == 4.0
+
+
+# Shared codes
+
+CODES = np.array([[0, 0, 0], [1, 1, 0], [2, 2, 0], [1, 1, 1], [2, 1, 0], [1, 1, 2]])  # items 1, 3 and 5 share the code (1, 1)
+
+
+def test_a_metric_is_corrected_to_its_mean_over_the_places_of_the_group():
+    scores = torch.tensor([[float("-inf"), 5, 4, 3, 2, 1]])  # item i at place i
+    places, shared = np.array([1, 3, 5]), SharedCodes(CODES)
+    for target, name, k in itertools.product((1, 3, 5), ranks.GAINS, (1, 3, 4, 5)):
+        found = corrected([k], *(part.numpy() for part in shared.ranks(scores, torch.tensor([target]))))
+        assert found[f"{name}@{k}"] == pytest.approx(np.mean(np.where(places <= k, ranks.GAINS[name](places), 0)))
+    assert shared.n_in_collisions == 3
+
+
+def test_an_item_of_the_group_outside_of_the_beam_is_a_share_lost():
+    inf = float("inf")
+    scores = torch.tensor([[-inf, 5, 4, -inf, -inf, -inf], [-inf, -inf, 4, 3, -inf, -inf]])
+    size, above, tied = (part.numpy() for part in SharedCodes(CODES).ranks(scores, torch.tensor([5, 2])))
+    assert corrected([5], size, above, tied)["recall@5"] == pytest.approx((1 / 3 + 1) / 2)
+
+
+def test_without_collisions_the_corrected_metric_is_the_plain_one():
+    scores = torch.randint(0, 30, (700, 40), generator=torch.Generator().manual_seed(0)).float()  # with ties
+    targets = torch.randint(1, 40, (700,), generator=torch.Generator().manual_seed(1))
+    codes = np.stack([np.arange(40) // 7, np.arange(40) % 7, np.zeros(40, int)], axis=1)
+    found = corrected([5, 10], *(part.numpy() for part in SharedCodes(codes).ranks(scores, targets)))
+    above, tied = (part.numpy() for part in ranks.count_above_and_tied(scores, targets))
+    for name, k in itertools.product(ranks.GAINS, (5, 10)):
+        assert found[f"{name}@{k}"] == pytest.approx(ranks.metric_per_user(name, k, above, tied).mean())
+
+
+@pytest.mark.parametrize("model, changes", [("PRORec", {"ranking": "generative"}), ("PRORec", {"ranking": "stage1"}),
+                                            ("TIGER", {"backbone": "causal", "head_size": 8, "quantizer": "residual_kmeans"})])
+def test_models_with_codes_are_corrected_and_others_left_blank(tiny, tiny_dataset, tmp_path, model, changes):
+    small = {key: value for key, value in small_settings(tiny_dataset, epochs=1, alignment_epochs=1).items()
+             if key in settings_of(model) and key not in EQUAL_FOR_ALL}
+    entry = {"name": "ours", "model": model, "settings": {**small, **changes}}
+    comparison = make_comparison({**tiny, "entries": [entry, "Pop"], "seeds": [1], "settings": {**tiny["settings"], "metric_decimal_place": 6}})
+    train(comparison, tmp_path)
+    record = json.loads((comparison.folder / "tiny/ours-1.json").read_text("utf-8"))
+    write_report(comparison, {}, {})
+    rows = {row["entry"]: row for row in csv.DictReader(Path("results/tiny.csv").read_text("utf-8").splitlines())}
+    if changes.get("ranking") == "stage1":
+        assert "corrected" not in record and "corrected ndcg@10 mean" not in rows["ours"]
+    else:
+        assert record["items_in_collisions"] > 0 and record["corrected"] != record["test"]
+        assert float(rows["ours"]["corrected ndcg@10 mean"]) == pytest.approx(record["corrected"]["ndcg@10"])
+        assert rows["Pop"]["corrected ndcg@10 mean"] == ""
+        header = next(line for line in Path("results/tiny.md").read_text("utf-8").splitlines() if line.startswith("| entry"))
+        assert "corrected ndcg@10" in header and "corrected ndcg@5" not in header
 
 
 # Significance

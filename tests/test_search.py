@@ -170,9 +170,9 @@ if __name__ == "__main__":
     print("best of", len(tuning.params2result), tuning.best_params)
 """
 RAY = """
+from recbole_prorec.quick_start import objective_function  # before ray, which needs what it mends
 import ray
 from ray import tune
-from recbole_prorec.quick_start import objective_function
 
 if __name__ == "__main__":
     ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)

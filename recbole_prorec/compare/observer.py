@@ -6,15 +6,18 @@ import numpy as np
 import torch
 
 from recbole_prorec.compare import ranks
+from recbole_prorec.compare.shared_codes import SharedCodes, corrected
 from recbole_prorec.errors import InputError
 
 
 class RankObserver:
     """Stands between trainer.evaluate and RecBole's collector: the ranks are of the very scores that RecBole's metrics are of."""
 
-    def __init__(self, collector, config):
+    def __init__(self, collector, config, codes=None):
+        """codes: [n_items, L], of a model that has them."""
         self.original, self.user_field, self.topk = collector.eval_batch_collect, config["USER_ID_FIELD"], config["topk"]
-        self.batches, self.seconds = [], 0.0
+        self.batches, self.seconds, self.of_groups = [], 0.0, []
+        self.shared_codes = None if codes is None else SharedCodes(codes)
         collector.eval_batch_collect = self.eval_batch_collect
 
     def eval_batch_collect(self, scores, interaction, positive_u, positive_i):
@@ -26,6 +29,8 @@ class RankObserver:
         above, tied = ranks.count_above_and_tied(scores, targets)
         kept = interaction[self.user_field], targets, above, tied, ranks.top_items(scores, max(self.topk))
         self.batches.append([tensor.cpu().numpy() for tensor in kept])
+        if self.shared_codes is not None:
+            self.of_groups.append([tensor.cpu().numpy() for tensor in self.shared_codes.ranks(scores, targets)])
         self.seconds += time.perf_counter() - started
         return self.original(scores, interaction, positive_u, positive_i)
 
@@ -42,6 +47,9 @@ class RankObserver:
         measures = {"n_users": len(users), "n_items": int(dataset.item_num), "depth": depth,
                     "coverage": ranks.coverage(tops[:, :depth], dataset.item_num),
                     "popularity": ranks.average_popularity(tops[:, :depth], counts)}
+        if self.shared_codes is not None:
+            measures["corrected"] = corrected(self.topk, *map(np.concatenate, zip(*self.of_groups)))
+            measures["items_in_collisions"] = self.shared_codes.n_in_collisions
         return {name: values[order] for name, values in arrays.items()}, measures
 
 

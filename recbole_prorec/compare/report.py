@@ -14,6 +14,9 @@ SIGNIFICANT = 0.05
 HOW_TO_PLOT = ("No plot of quality against cost was drawn: that needs matplotlib (pip install \"recbole_prorec[compare]\"), and NDCG among "
                "the metrics.")
 
+CORRECTED = ("Corrected: as if nothing told apart the items that one code stood for before collisions were resolved; each counts for its share. "
+             "Blank for models without codes. All depths are in the .csv.")
+
 
 def write_report(comparison, failed, changed):
     """The files of the tables, made from all finished runs. failed, changed: {name of the run: reason, what differs}."""
@@ -32,7 +35,7 @@ def write_report(comparison, failed, changed):
 
 
 def table_csv(rows):
-    names = list(dict.fromkeys(name for row in rows for name in row["values"]))
+    names = _names(rows) if rows else []
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["dataset", "entry", "model", "n_seeds", *(f"{name} {part}" for name in names for part in ("mean", "std"))])
@@ -48,7 +51,7 @@ def markdown(comparison, runs, rows, tests, missing, changed, plot):
     for data in comparison.datasets:
         of_data = [row for row in rows if row["dataset"] == data.name]
         if of_data:
-            parts += [f"## {data.name}", _task(data.name, runs), _metrics(of_data), _costs(of_data)]
+            parts += [f"## {data.name}", _task(data.name, runs), _metrics(of_data, comparison.depth), _costs(of_data)]
             parts.append(_significance(comparison, [test for test in tests if test["dataset"] == data.name]))
     parts += [f"![quality against cost]({plot})" if plot else HOW_TO_PLOT, *_settings(comparison),
               *made_with([record for seeds in runs.values() for record, _ in seeds.values()])]
@@ -66,10 +69,16 @@ def _task(dataset, runs):
             "mean training interactions of a recommended item.")
 
 
-def _metrics(rows):
-    names = [name for name in rows[0]["values"] if name not in COSTS]
-    return table(["entry", "seeds", *names], [[row["entry"], len(row["seeds"]), *(_cell(row["values"].get(name), name) for name in names)]
-                                              for row in rows])
+def _metrics(rows, depth):
+    names = [name for name in _names(rows) if name not in COSTS and (not name.startswith("corrected") or name.endswith(f"@{depth}"))]
+    body = [[row["entry"], len(row["seeds"]), *(_cell(row["values"].get(name), name) for name in names)] for row in rows]
+    return table(["entry", "seeds", *names], body) + (f"\n\n{CORRECTED}" if any(name.startswith("corrected") for name in names) else "")
+
+
+def _names(rows):
+    """Of all values that some row has, in the order of the row that has most."""
+    longest = max(rows, key=lambda row: len(row["values"]))
+    return list(dict.fromkeys(name for row in [longest, *rows] for name in row["values"]))
 
 
 def _costs(rows):

@@ -32,12 +32,14 @@ def _row(dataset, entry, records, computed):
     values = [_values(record, computed) for record in records]
     unknown = any(full_seconds(record, computed)[1] for record in records)
     return {"dataset": dataset, "entry": entry, "model": records[0]["model"], "seeds": [record["seed"] for record in records],
-            "cost_of_a_stage_unknown": unknown, "values": {name: _spread([value[name] for value in values]) for name in values[0]}}
+            "cost_of_a_stage_unknown": unknown, "values": {name: _spread([value[name] for value in values])
+                                                           for name in values[0] if all(name in value for value in values)}}
 
 
 def _values(record, computed):
     depth, (seconds, cpu_seconds) = record["depth"], full_seconds(record, computed)[0]
-    return {**record["test"], f"coverage@{depth}": record["coverage"], f"popularity@{depth}": record["popularity"],
+    corrected = {f"corrected {name}": value for name, value in record.get("corrected", {}).items() if name in record["test"]}
+    return {**record["test"], **corrected, f"coverage@{depth}": record["coverage"], f"popularity@{depth}": record["popularity"],
             f"valid {record['valid_metric']}": record["best_valid_score"], "training_seconds": seconds, "training_cpu_seconds": cpu_seconds,
             "milliseconds_per_user": 1000 * record["evaluation_seconds"] / record["n_users"], "n_parameters": record["n_parameters"],
             "peak_memory_mib": record["peak_memory_bytes"] / 2**20}

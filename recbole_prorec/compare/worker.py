@@ -19,6 +19,7 @@ from recbole_prorec.compare.observer import RankObserver
 from recbole_prorec.compare.plan import Run
 from recbole_prorec.compare.stage_times import watch_stages
 from recbole_prorec.errors import InputError
+from recbole_prorec.model.generative import GENERATION
 from recbole_prorec.registry import Protocol
 
 
@@ -39,8 +40,8 @@ def main():
 
 def train_and_test(run, command, checkpoints):
     """The record and the arrays that are kept of a run."""
-    (config, loaders, _, trainer, _), record = train(run, command, checkpoints, saved=True)
-    observer = RankObserver(trainer.eval_collector, config)
+    (config, loaders, model, trainer, _), record = train(run, command, checkpoints, saved=True)
+    observer = RankObserver(trainer.eval_collector, config, _codes(model))
     tested, seconds, _ = _timed(lambda: trainer.evaluate(loaders[2], load_best_model=True, show_progress=False))
     arrays, measured = observer.finish(loaders[0]._dataset, tested)
     return {**record, "test": _plain(tested), **measured, "evaluation_seconds": seconds - observer.seconds, **_memory()}, arrays
@@ -66,6 +67,11 @@ def train(run, command, checkpoints, saved):
         "threads": torch.get_num_threads(), "commit": commit(), "machine": machine(), "versions": versions(),
         "command": command, **conditions,
     }
+
+
+def _codes(model):
+    """Those that the model generates [n_items, L]; None of a model that ranks without any."""
+    return model.codes.cpu().numpy() if getattr(model, "stage", None) == GENERATION else None
 
 
 def build(run, checkpoints):

@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 SCRIPTS = ("training", "beam_search", "trie", "tokenizer", "text", "pipeline")
-QUICK = {"training": "--rounds 1 --seconds 0.1 --users 1600", "beam_search": "--rounds 1 --seconds 0.1 --users 1600", "trie": "--rounds 1 --seconds 0.05",
-         "tokenizer": "--rounds 1 --seconds 0.1 --users 1600", "text": "--rounds 1 --number 64", "pipeline": "--epochs 1"}
+QUICK = {"training": "--rounds 1 --seconds 0.1 --users 1600", "beam_search": "--rounds 1 --seconds 0.1 --users 1600",
+         "trie": "--rounds 1 --seconds 0.05", "tokenizer": "--rounds 1 --seconds 0.1 --users 1600",
+         "text": "--rounds 1 --number 64", "pipeline": "--epochs 1"}
 
 
 def main():

@@ -3,9 +3,9 @@
   python benchmarks/beam_search.py [--dataset=NAME --data_path=FOLDER --config_files=FILES]
   python benchmarks/beam_search.py --exact --checkpoint saved/PRORec-....pth [--test_users 1000]
 
-From histories of 20 items, which are 80 code tokens, to the scores that RecBole ranks (ours, SASRec) or to the list (the open TIGERs). Every search
-is constrained to the codes of real items: ours by tensors, cornac's, torch-rechub's and Hugging Face's by dicts, the last two through
-prefix_allowed_tokens_fn."""
+From histories of 20 items, which are 80 code tokens, to the scores that RecBole ranks (ours, SASRec) or to the list (the open TIGERs).
+Every search is constrained to the codes of real items: ours by tensors, cornac's, torch-rechub's and Hugging Face's by dicts, the last
+two through prefix_allowed_tokens_fn."""
 
 import common
 import peers
@@ -79,10 +79,10 @@ def exact(flags):
             rows = [{"ranking": "all items, exact", **metrics(best, targets)}]
             for beam_size in BEAMS:
                 items = network.best(states, beam_size)[0][:, :10]
-                same = (items == best).all(1), (items.sort(1)[0] == best.sort(1)[0]).all(1)
-                rows.append({"ranking": f"beam {beam_size}", **metrics(items, targets), "% of users with the same top 10": 100 * float(same[0].float().mean()),
-                             "in any order": 100 * float(same[1].float().mean())})
-    common.save("exactness", flags.command, "Beam search against scoring all items", exact.__doc__, [(f"{len(targets)} test users", rows)])
+                same = {"% of users with the same top 10": share(items, best), "in any order": share(items.sort(1)[0], best.sort(1)[0])}
+                rows.append({"ranking": f"beam {beam_size}", **metrics(items, targets), **same})
+    title = "Beam search against scoring all items"
+    common.save("exactness", flags.command, title, exact.__doc__, [(f"{len(targets)} test users", rows)])
 
 
 def test_users(network, test_data, number):
@@ -92,6 +92,11 @@ def test_users(network, test_data, number):
         states.append(network.states(interaction))
         targets.append(items)
     return torch.cat(states)[:number], torch.cat(targets)[:number]
+
+
+def share(lists, others):
+    """Per cent of the rows that are equal."""
+    return 100 * float((lists == others).all(1).float().mean())
 
 
 def metrics(items, targets):

@@ -1,8 +1,8 @@
 """How everything here is measured: variants in turn, on one thread, by processor seconds.
 
-Rates are per CPU second of the whole process, so that other work on the machine costs them little. In every round each variant runs once, in an
-order that turns, and the machine's matrix products are measured beside them; what is told is the median of the rounds, with the lowest
-and the highest. Import this module before torch: it sets the number of threads."""
+Rates are per CPU second of the whole process, so that other work on the machine costs them little. In every round each variant runs once,
+in an order that turns, and the machine's matrix products are measured beside them; what is told is the median of the rounds, with the
+lowest and the highest. Import this module before torch: it sets the number of threads."""
 
 import os
 
@@ -34,7 +34,6 @@ PEERS = ("cornac", "torch-rechub", "transformers")
 ATEN = torch.ops.aten
 FORMULAS = {**flop_registry, ATEN.addmm_: flop_registry[ATEN.addmm],
             ATEN._scaled_dot_product_flash_attention_for_cpu: flop_registry[ATEN._scaled_dot_product_flash_attention]}  # missing there
-OF_PRODUCTS = ("MFLOP", "% of peak")  # columns that mean nothing where nothing is multiplied
 PRODUCT, COPY = 1024, 2**26  # rows of the square matrices, bytes of the copied tensor
 
 
@@ -95,8 +94,8 @@ def copy_rate(seconds=0.1):
 
 
 class Counter(TorchDispatchMode):
-    """Operations of matrix products by torch's own formulas, and bytes of all tensors that operators read and write, views apart: what would
-    move if nothing stayed in a cache. (torch's FlopCounterMode fails on generate() without gradients.)"""
+    """Operations of matrix products by torch's own formulas, and bytes of all tensors that operators read and write, views apart: what
+    would move if nothing stayed in a cache. (torch's FlopCounterMode fails on generate() without gradients.)"""
 
     def __init__(self):
         super().__init__()
@@ -134,34 +133,39 @@ def _status(name):
     return int(re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text()).group(1))
 
 
-def measure(variants, unit, rounds, seconds, reference):
+def measure(variants, unit, rounds, seconds, reference, products=True):
     """Rates, operations, bytes and memory of the variants -> rows of a table, and the machine's rates of the same minutes.
 
     Args:
         variants: as of `alternate`. unit: what a sample is, as "users". reference: the name that ratios are of.
+        products: whether the work is torch's, so that its operations and bytes can be counted.
     """
     rates, peak = alternate(variants, rounds, seconds)
     middle = {name: statistics.median(values) for name, values in rates.items()}
     rows = []
     for name, run in variants.items():
-        counted = count(run)
-        rows.append({"variant": name, f"{unit}/s": middle[name], "lowest": min(rates[name]), "highest": max(rates[name]),
-                     f"x {reference}": middle[name] / middle[reference], **counted,
-                     "% of peak": 100 * middle[name] * counted["MFLOP"] / 1e3 / peak["GFLOP/s"], "extra MiB": extra_memory(run)})
+        row = {"variant": name, f"{unit}/s": middle[name], "lowest": min(rates[name]), "highest": max(rates[name]),
+               f"{reference} / this": middle[reference] / middle[name]}
+        if products:
+            row |= count(run)
+            row["% of peak"] = 100 * middle[name] * row["MFLOP"] / 1e3 / peak["GFLOP/s"]
+        rows.append({**row, "extra MiB": extra_memory(run)})
     return rows, peak
 
 
 def goal(what, wanted, row, unit, peak):
     """A line of the table of goals, with the floor: what the row's operations alone would allow at the machine's measured rate."""
     possible = peak["GFLOP/s"] * 1e3 / row["MFLOP"] if row["MFLOP"] else None
-    return {"goal": what, "wanted": wanted, "reached": row[f"{unit}/s"], "met": bool(row[f"{unit}/s"] >= wanted), "at the measured peak": possible,
+    reached = row[f"{unit}/s"]
+    return {"goal": what, "wanted": wanted, "reached": reached, "met": bool(reached >= wanted), "at the measured peak": possible,
             "GFLOP/s": peak["GFLOP/s"], "MFLOP": row["MFLOP"]}
 
 
 def save(name, command, title, about, tables, goals=(), peak=None):
     """One part of results/performance.md: tables are (title, rows); see write.py."""
     found = {**versions(), **{name: metadata.version(name) for name in PEERS if _installed(name)}}
-    part = {"title": title, "about": about, "goals": list(goals), "peak": peak, "tables": [{"title": t, "rows": rows} for t, rows in tables],
+    part = {"title": title, "about": about, "goals": list(goals), "peak": peak,
+            "tables": [{"title": heading, "rows": rows} for heading, rows in tables],
             "conditions": {"command": command, "commit": commit(), "machine": machine(), "threads": torch.get_num_threads(),
                            "versions": found}}
     RESULTS.mkdir(parents=True, exist_ok=True)

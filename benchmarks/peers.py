@@ -43,7 +43,7 @@ class Cornac:
 
 
 class T5:
-    """Hugging Face's T5, and generate() with prefix_allowed_tokens_fn over a trie of dicts. Tokens: 0 padding, then the codes of each level."""
+    """Hugging Face's T5, and generate() with prefix_allowed_tokens_fn over dicts. Token 0 is padding, then come the levels' codes."""
 
     def __init__(self, codes, codebook_size):
         from transformers import T5Config
@@ -88,7 +88,7 @@ class T5:
 
 
 class TorchRechub(T5):
-    """torch-rechub's TIGERModel, a T5 of Hugging Face's with its own loss, decoded as it is meant to be: by generate() over its own Trie."""
+    """torch-rechub's TIGERModel, a T5 of Hugging Face's with a loss of its own, and generate() over its own Trie."""
 
     def build(self, config):
         from torch_rechub.models.generative.tiger import TIGERModel
@@ -123,7 +123,8 @@ def step(optimizer, loss, n_samples):
 
 def available(workload, codebook_size, history):
     """{name: peer} of those that are installed; the others are named on the screen, and are missing in the tables."""
-    makers = {"cornac 3.0.1": lambda: Cornac(workload.codes, history), "torch-rechub 0.9.0": lambda: TorchRechub(workload.codes, codebook_size),
+    makers = {"cornac 3.0.1": lambda: Cornac(workload.codes, history),
+              "torch-rechub 0.9.0": lambda: TorchRechub(workload.codes, codebook_size),
               "Hugging Face T5": lambda: T5(workload.codes, codebook_size)}
     found = {}
     for name, make in makers.items():

@@ -1,4 +1,4 @@
-"""From text embeddings to codes, stage by stage: an epoch of alignment, residual k-means, an epoch of RQ-VAE, the level that resolves collisions.
+"""From text embeddings to codes: an epoch of alignment, residual k-means, epochs of the RQ-VAE, the level that resolves collisions.
 
   python benchmarks/tokenizer.py [--dataset=NAME --data_path=FOLDER --config_files=FILES]
 
@@ -7,7 +7,8 @@ Samples are targets in alignment and items elsewhere. cornac's tokenizers take t
 import common
 import numpy as np
 import torch
-from training import HISTORIES, ours
+from training import HISTORIES
+from training import ours as epoch
 from workload import N_CODED, SEED, TEXT_SIZE, K, T, Workload, parse, parser, scratch, vectors
 
 from recbole_prorec.data.histories import WindowBatches
@@ -16,17 +17,21 @@ from recbole_prorec.tokenizer.residual_kmeans import ResidualKMeans
 from recbole_prorec.tokenizer.rqvae import RQVAE
 from recbole_prorec.tokenizer.semantic_ids import SemanticIds
 
+OF_TORCH = ("Alignment", "RQ-VAE")
 EPOCHS, ITERATIONS = 4, 25  # of the RQ-VAE in one call, its k-means start included; of k-means
 
 
 def alignment(workload):
     histories = workload.histories()
     batches = list(WindowBatches(histories, T, 10, HISTORIES, "cpu", SEED))
-    return {"alignment, a whole epoch": ours(workload.aligner(), batches, histories.n_targets)}
+    return {"alignment, a whole epoch": epoch(workload.aligner(), batches, histories.n_targets)}
 
 
 def kmeans(points):
-    found = {"residual k-means (faiss), fit and encode": lambda: len(ResidualKMeans(N_CODED, K, ITERATIONS, SEED).fit(points).encode(points))}
+    def ours():
+        return len(ResidualKMeans(N_CODED, K, ITERATIONS, SEED).fit(points).encode(points))
+
+    found = {"residual k-means (faiss), fit and encode": ours}
     try:
         from cornac.models.tiger.tiger import _kmeans
     except ImportError:
@@ -80,7 +85,7 @@ def main():
                   "Collisions": collisions(workload.codes[1:, :-1].numpy())}
         tables = []
         for title, variants in stages.items():
-            rows, peak = common.measure(variants, "samples", flags.rounds, flags.seconds, next(iter(variants)))
+            rows, peak = common.measure(variants, "samples", flags.rounds, flags.seconds, next(iter(variants)), products=title in OF_TORCH)
             tables.append((title, rows))
     common.save("tokenizer", flags.command, "Tokenizer", __doc__, tables, peak=peak)
 

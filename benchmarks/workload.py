@@ -22,7 +22,8 @@ from recbole_prorec.model.generative import ALIGNMENT, GENERATION
 from recbole_prorec.registry import Protocol, properties_file
 from recbole_prorec.tokenizer.quantizer import make_quantizer, quantize
 
-N_ITEMS, T, N_CODED, K = 12_101, 20, 3, 256  # Beauty's items; the history; levels before the one that tells collisions apart; codes of a level
+N_ITEMS, T = 12_101, 20  # Beauty's items; the history
+N_CODED, K = 3, 256  # levels before the one that tells collisions apart; codes of a level
 TEXT_SIZE, SEED, SYNTHETIC = 384, 2024, "synthetic"
 
 
@@ -85,7 +86,8 @@ class Workload:
         settings = {"show_progress": False, "state": "ERROR", "use_gpu": False, "seed": SEED, **changes}
         if self.flags.dataset == SYNTHETIC:
             protocol = yaml.safe_load(properties_file("dataset", "Beauty").read_text(encoding="utf-8"))
-            settings = {**protocol, "data_path": str(self.folder), "user_inter_num_interval": None, "item_inter_num_interval": None, **settings}
+            unfiltered = {"user_inter_num_interval": None, "item_inter_num_interval": None}
+            settings = {**protocol, **unfiltered, "data_path": str(self.folder), **settings}
         elif self.flags.data_path:
             settings["data_path"] = self.flags.data_path
         return Config(model=model, dataset=self.flags.dataset, config_file_list=self.flags.config_files, config_dict=settings)

@@ -36,7 +36,7 @@ def recommend(args):
     output_form = format_of(args.output, args.format if args.output == "-" else None)
     recommender = load(args.checkpoint, args.beam_size, args.device)
     recommender.check_k(args.k)
-    text_of = _texts(recommender, args)
+    text_of = read_texts(recommender, args)
     lines = iter(tqdm(_prepared(recommender, args, form), desc="recommend", unit=" histories", disable=None))
     with writer(args.output, output_form, text_of is not None) as write:
         while batch := list(islice(lines, BATCH_SIZE)):
@@ -54,7 +54,7 @@ def _prepared(recommender, args, form):
             raise InputError(f"{line.place}: {error}") from error
 
 
-def _texts(recommender, args):
+def read_texts(recommender, args):
     """Item key -> text, or None where none is asked for."""
     if args.show_text is None:
         return None

@@ -1,0 +1,25 @@
+"""How much one request, and all requests together, may ask for."""
+
+from dataclasses import dataclass, fields, replace
+
+from recbole_prorec.errors import InputError
+
+
+@dataclass(frozen=True)
+class Limits:
+    max_k: int = 100
+    max_histories: int = 64
+    max_history: int = 1000
+    max_body: int = 2**20
+    max_requests: int = 64
+    body_seconds: float = 10.0
+
+    def __post_init__(self):
+        for field in fields(self):
+            if getattr(self, field.name) <= 0:
+                raise InputError(f"{field.name} is {getattr(self, field.name)}; expected at least 1. Raise --{field.name.replace('_', '-')}.")
+
+    def of(self, recommender):
+        """With max_k as the model allows it."""
+        network = recommender.network
+        return replace(self, max_k=min(self.max_k, recommender.n_items if network.is_exhaustive else network.beam_size))

@@ -170,7 +170,8 @@ if __name__ == "__main__":
     print("best of", len(tuning.params2result), tuning.best_params)
 """
 RAY = """
-from recbole_prorec.quick_start import objective_function  # before ray, which needs what it mends
+from recbole_prorec.quick_start import objective_function
+import recbole.quick_start  # before ray, which needs what is mended here
 import ray
 from ray import tune
 

@@ -77,7 +77,7 @@ def collisions(codes):
 
 
 def main():
-    flags = parse(parser(__doc__, rounds=5, seconds=0.5))
+    flags = parse(parser(__doc__, rounds=3, seconds=0.5))
     with scratch() as folder:
         workload = Workload(flags, folder)
         pair, text = workload.aligned[1:].numpy(), vectors(workload.n_items - 1, TEXT_SIZE, np.random.default_rng(SEED))

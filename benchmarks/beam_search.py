@@ -13,7 +13,7 @@ import torch
 from workload import K, T, Workload, parse, parser, scratch
 
 REFERENCE, TIGER, BEAMS = "PRORec, generative", "TIGER, encoder_decoder", (20, 50)
-USERS, PEER_USERS = 256, 8  # ranked at once: TIGER's default, and what peers are fastest with to within a tenth
+USERS, PEER_USERS = 256, 8  # ranked at once: TIGER's default; of the peers few, because their memory grows with users x beams
 
 
 def ours(network, batch, beam_size, ranking=None, matmul=common.fast_matmul):

@@ -19,7 +19,7 @@ WORDS = "moisturizing cream hair care shampoo skin night oil natural organic bru
 
 
 def made_up(number, rng):
-    lengths = np.clip(rng.normal(24, 7, number), 6, 60).astype(int)  # words, as those of Beauty
+    lengths = np.clip(rng.normal(19, 9, number), 3, 140).astype(int)  # words: Beauty has 20 +- 9, from 4 to 143
     return [" ".join(rng.choice(WORDS, length)) + f" {index}" for index, length in enumerate(lengths)]
 
 

@@ -2,7 +2,8 @@
 
   python benchmarks/tokenizer.py [--dataset=NAME --data_path=FOLDER --config_files=FILES]
 
-Samples are targets in alignment and items elsewhere. cornac's tokenizers take the same vectors, with as many rounds of k-means as ours."""
+Samples are targets in alignment and items elsewhere. cornac's tokenizers take the same
+vectors, its residual k-means as many iterations as ours, its RQ-VAE as many epochs."""
 
 import common
 import numpy as np

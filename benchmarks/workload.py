@@ -145,7 +145,7 @@ def padded(rows):
 
 
 def write_synthetic(folder, n_users, rng):
-    """Atomic files of N_ITEMS items and histories as long as Beauty's: 5 at least, 6 in the middle, 9 in the mean."""
+    """Atomic files of N_ITEMS items and histories as long as Beauty's: 5 at least, 6 in the middle, 8 in the mean (Beauty: 9)."""
     folder.mkdir()
     lengths = 5 + np.minimum(rng.lognormal(np.log(1.6), 1.35, n_users).astype(int), 200)
     rare, n = np.arange(N_ITEMS), int(lengths.sum())

@@ -21,13 +21,13 @@ from recbole_prorec import registry
 from recbole_prorec.artifacts import ArtifactStore
 from recbole_prorec.compare import command, observer, ranks, results, significance, worker
 from recbole_prorec.compare.checks import EQUAL_FOR_ALL
-from recbole_prorec.compare.known_settings import settings_of
 from recbole_prorec.compare.plan import make_comparison, read_yaml
 from recbole_prorec.compare.report import write_report
 from recbole_prorec.compare.shared_codes import SharedCodes, corrected
 from recbole_prorec.compare.stage_times import full_seconds, seconds_of_stages, watch_stages
 from recbole_prorec.compare.summary import summarize
 from recbole_prorec.errors import InputError
+from recbole_prorec.known_settings import settings_of
 
 COMPARISONS = Path(__file__).parents[1] / "comparisons"
 

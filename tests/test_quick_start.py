@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from recbole.quick_start import quick_start as stock
 
 from recbole_prorec import quick_start, registry
@@ -34,7 +35,10 @@ def calls(monkeypatch):
     return made
 
 
-def test_the_flags_are_recboles(command, calls):
+def test_the_flags_are_recboles(command, calls, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.yaml", "b.yaml"):
+        Path(name).write_text("epochs: 2", encoding="utf-8")
     words = ["-m", "SASRec", "-d", "ml-1m", "--config_files", "a.yaml b.yaml", "--nproc=1", "--ip=host", "--port=99", "--world_size=4",
              "--group_offset=2", "--epochs=3"]
     assert command(*words) == 0
@@ -63,12 +67,48 @@ def test_a_data_set_without_a_protocol_is_not_announced_as_having_one(command, c
     (["--text_template=a=b"], "goes into a yaml file"),
     (["--nproc=99"], "nproc is 99"),
     (["--model=BPR", "--dataset=nowhere"], "data set 'nowhere'"),
+    (["--model=BPR", "--learning_rat=0.1"], "'learning_rat' is no setting of BPR, nor of RecBole's own. Did you mean learning_rate?"),
+    (["--model=PRORec", "--fusion_scop=all"], "Did you mean fusion_scope?"),
+    (["--model=BPR", "--xyzzy=1"], "'xyzzy' is no setting"),
+    (["--model=BPR", "--ranking=fused"], "'ranking' is no setting of BPR"),
+    (["--config_files=nowhere.yaml"], "--config_files: nowhere.yaml cannot be read"),
+    (["--config_files=."], "--config_files: . cannot be read"),
 ])
 def test_bad_input_is_one_line_and_exit_code_2(command, capsys, tmp_path, monkeypatch, words, said):
     monkeypatch.chdir(tmp_path)
     assert command(*words) == 2
     error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("run_recbole: ")]
     assert len(error) == 1 and said in error[0]
+
+
+@pytest.mark.parametrize("text, said", [("", "holds NoneType; expected settings as key: value"), ("- epochs", "holds list"),
+                                        ("epochs: [", "broken.yaml cannot be read"), ("\udcff", "broken.yaml cannot be read")])
+def test_a_broken_file_of_settings_is_named(command, capsys, tmp_path, monkeypatch, text, said):
+    monkeypatch.chdir(tmp_path)
+    Path("broken.yaml").write_bytes(text.encode("utf-8", "surrogateescape"))
+    assert command("--config_files=broken.yaml") == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("model", ["PRORec", "TIGER", "BPR", "SASRecF", "NeuMF", "DeepFM", "KGAT"])
+def test_no_flag_is_refused_that_recbole_or_the_model_has(command, calls, model):
+    import recbole
+
+    stock = Path(recbole.__file__).parent / "properties"
+    files = [stock / "overall.yaml", *stock.glob("dataset/*.yaml"), *stock.glob("quick_start_config/*.yaml"),
+             *(folder / "model" / f"{model}.yaml" for folder in (stock, registry.properties_folder())),
+             *registry.properties_folder().glob("dataset/*.yaml")]
+    names = {name for file in files if file.is_file() for name in yaml.safe_load(file.read_text("utf-8")) or {}}
+    assert len(names) > 50 and command(f"--model={model}", *(f"--{name}=1" for name in sorted(names))) == 0
+
+
+@pytest.mark.parametrize("model, setting", [
+    ("BPR", "alias_of_item_id"), ("BPR", "enable_amp"), ("AsymKNN", "q"), ("KD_DAGFM", "t_depth"), ("SASRec", "numerical_features"),
+    ("EulerNet", "order_list"), ("BPR", "mine"),
+])
+def test_no_flag_is_refused_that_stands_in_no_yaml_file_but_is_read_or_brought(command, calls, tmp_path, model, setting):
+    (tmp_path / "a.yaml").write_text("mine: 1", encoding="utf-8")
+    assert command(f"--model={model}", f"--config_files={tmp_path / 'a.yaml'}", f"--{setting}=1") == 0
 
 
 def test_an_interrupt_is_one_line_and_exit_code_130(command, monkeypatch, capsys):

@@ -3,8 +3,8 @@
 import math
 import re
 
-from recbole_prorec.compare.known_settings import check_metrics, check_names_of_settings
 from recbole_prorec.errors import InputError
+from recbole_prorec.known_settings import check_metrics, check_names_of_settings
 from recbole_prorec.registry import check_model
 
 EQUAL_FOR_ALL = ("seed", "metrics", "topk")  # no entry has these to itself

@@ -1,7 +1,9 @@
-"""Which settings and metrics there are. RecBole passes over a setting that it does not know: a slip of the pen would be compared."""
+"""Which settings and metrics there are. RecBole passes over a setting that it does not know: a slip of the pen would be trained with."""
 
 import difflib
 import functools
+import importlib
+import re
 from pathlib import Path
 
 import yaml
@@ -9,14 +11,18 @@ import yaml
 from recbole_prorec.errors import InputError
 from recbole_prorec.registry import properties_folder
 
+READ = re.compile(r"""config\[\s*["'](\w+)["']\s*\]|config\.(\w+)|["'](\w+)["'] (?:not )?in (?:self\.)?config\b""")
+PREFIX = re.compile(r"""key\.startswith\(["'](\w+)["']\)""")  # of settings that a model hands on to another one that it is made of
+
 
 def check_names_of_settings(settings, models):
     """Raise InputError for a setting that neither RecBole nor one of the models reads."""
     known = set().union(*map(settings_of, models))
+    prefixes = tuple(found for model in models for source in _sources(model) for found in PREFIX.findall(source))
     for name in settings:
-        if name not in known:
-            near = difflib.get_close_matches(str(name), known)
-            hint = f"Did you mean {' or '.join(near)}?" if near else "Its yaml file under properties/model/ lists what it reads."
+        if name not in known and not str(name).startswith(prefixes):
+            near = difflib.get_close_matches(str(name), sorted(known), n=1)
+            hint = f"Did you mean {near[0]}?" if near else "Its yaml file under properties/model/ lists what it reads."
             raise InputError(f"{name!r} is no setting of {' or '.join(dict.fromkeys(models))}, nor of RecBole's own. {hint}")
 
 
@@ -31,7 +37,33 @@ def settings_of(model):
     files = [stock / "overall.yaml", *stock.glob("dataset/*.yaml"), *stock.glob("quick_start_config/*.yaml"),
              stock / "model" / f"{model}.yaml", ours / "model" / f"{model}.yaml", *ours.glob("dataset/*.yaml")]
     names = {name for key, names in vars(argument_list).items() if key.endswith("_arguments") for name in names}
+    names.update(name for source in (*_sources(model), *_sources_of_recbole()) for found in READ.findall(source) for name in found if name)
     return names.union(*(_keys(file) for file in files if file.is_file()))
+
+
+def _sources(model):
+    """The source texts of the model and of what it is derived from: some settings stand in no yaml file."""
+    from recbole.utils import get_model
+
+    try:
+        classes = get_model(model).__mro__
+    except ImportError:  # of a package that the model needs: its training will say so
+        return []
+    files = {getattr(importlib.import_module(cls.__module__), "__file__", None) for cls in classes if cls.__module__ != "builtins"}
+    return [_read(file) for file in sorted(filter(None, files)) if "torch" not in Path(file).parts]
+
+
+@functools.lru_cache(maxsize=None)
+def _sources_of_recbole():
+    """The source texts of RecBole without its models."""
+    import recbole
+
+    return [_read(file) for file in sorted(Path(recbole.__file__).parent.rglob("*.py")) if not file.parent.name.endswith("_recommender")]
+
+
+@functools.lru_cache(maxsize=None)
+def _read(file):
+    return Path(file).read_text(encoding="utf-8")
 
 
 def _keys(file):

@@ -111,7 +111,8 @@ def test_models_with_codes_are_corrected_and_others_left_blank(tiny, tiny_datase
     small = {key: value for key, value in small_settings(tiny_dataset, epochs=1, alignment_epochs=1).items()
              if key in settings_of(model) and key not in EQUAL_FOR_ALL}
     entry = {"name": "ours", "model": model, "settings": {**small, **changes}}
-    comparison = make_comparison({**tiny, "entries": [entry, "Pop"], "seeds": [1], "settings": {**tiny["settings"], "metric_decimal_place": 6}})
+    exact = {**tiny["settings"], "metric_decimal_place": 6}
+    comparison = make_comparison({**tiny, "entries": [entry, "Pop"], "seeds": [1], "settings": exact})
     train(comparison, tmp_path)
     record = json.loads((comparison.folder / "tiny/ours-1.json").read_text("utf-8"))
     write_report(comparison, {}, {})

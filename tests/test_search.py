@@ -17,7 +17,8 @@ from recbole_prorec.compare.plan import make_comparison, read_yaml
 from recbole_prorec.errors import InputError
 
 CHOICES = {"learning_rate": [0.1, 0.01, 0.001], "loss": ["CE", "BPR"]}
-PLAIN = {"name": "x", "datasets": ["ml-100k"], "seeds": [1], "trials": 2, "entries": [{"name": "BPR", "search": {"embedding_size": [8, 16]}}]}
+PLAIN = {"name": "x", "datasets": ["ml-100k"], "seeds": [1], "trials": 2,
+         "entries": [{"name": "BPR", "search": {"embedding_size": [8, 16]}}]}
 
 
 @pytest.fixture
@@ -66,8 +67,10 @@ def test_bad_input_is_one_clear_error(change, message):
         make_comparison({**PLAIN, **change})
 
 
-@pytest.mark.parametrize("given, flags, message", [(PLAIN, [], "run it with --search"),
-                                                   ({"datasets": ["ml-100k"], "seeds": [1], "entries": ["Pop"]}, ["--search"], "needs trials: N")])
+@pytest.mark.parametrize("given, flags, message", [
+    (PLAIN, [], "run it with --search"),
+    ({"datasets": ["ml-100k"], "seeds": [1], "entries": ["Pop"]}, ["--search"], "needs trials: N"),
+])
 def test_a_search_is_asked_for_twice(given, flags, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("x.yaml").write_text(yaml.safe_dump(given), encoding="utf-8")
@@ -98,7 +101,8 @@ def tiny(tiny_dataset, monkeypatch):
     settings = {key: value for key, value in tiny_dataset.config.items() if key not in ("metrics", "topk", "seed")}
     rates = {"learning_rate": [0.001, 0.1, 0.01]}
     given = {"datasets": ["tiny"], "seeds": [1, 2], "settings": settings, "trials": 3,
-             "entries": [{"name": "BPR", "settings": {"embedding_size": 8}, "search": rates}, {"name": "wide", "model": "BPR", "search": rates}]}
+             "entries": [{"name": "BPR", "settings": {"embedding_size": 8}, "search": rates},
+                         {"name": "wide", "model": "BPR", "search": rates}]}
     return given, made
 
 
@@ -144,13 +148,17 @@ def test_a_trial_looks_at_validation_alone(tiny, monkeypatch):
     from recbole.trainer import Trainer
 
     given, _ = tiny
-    evaluate, seen, built = Trainer.evaluate, [], worker.build
-    monkeypatch.setattr(Trainer, "evaluate", lambda self, data, *args, **kwargs: (seen.append(data), evaluate(self, data, *args, **kwargs))[1])
-    loaders = []
-    monkeypatch.setattr(worker, "build", lambda *args: (loaders.append(built(*args)), loaders[-1])[1])
+    evaluate, build, seen, built = Trainer.evaluate, worker.build, [], []
+
+    def seeing(trainer, data, *args, **kwargs):
+        seen.append(data)
+        return evaluate(trainer, data, *args, **kwargs)
+
+    monkeypatch.setattr(Trainer, "evaluate", seeing)
+    monkeypatch.setattr(worker, "build", lambda *args: built.append(build(*args)) or built[0])
     run = search.trials_of(make_comparison({"name": "x", **given}))["BPR"][0]
     record, arrays = worker.train_and_validate(run, "pytest", "checkpoints")
-    assert seen and all(data is loaders[0][1][1] for data in seen)
+    assert seen and all(data is built[0][1][1] for data in seen)
     assert "test" not in record and arrays == {} and not any(file.is_file() for file in Path("checkpoints").iterdir())
 
 
@@ -175,8 +183,11 @@ import recbole.quick_start  # before ray, which needs what is mended here
 import ray
 from ray import tune
 
+def mend():
+    import recbole_prorec, recbole
+
 if __name__ == "__main__":
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, runtime_env={{"worker_process_setup_hook": mend}})
     found = tune.run(tune.with_parameters(objective_function, config_file_list=None, saved=False),
                      config={{**{settings!r}, "decoder_dropout_prob": tune.grid_search([0.1, 0.2])}}, verbose=0)
     print("best of", len(found.trials), found.get_best_config(metric="ndcg@10", mode="max")["decoder_dropout_prob"])
@@ -191,7 +202,8 @@ def test_recboles_own_tuning_works_with_our_models(hyperopt, tiny_dataset, code,
 
     if code is RAY:
         pytest.importorskip("pkg_resources", reason="ray needs setuptools<82, of the extra hyper")
-    small = settings(tiny_dataset, model=model, dataset="tiny", epochs=1, alignment_epochs=1, rqvae_epochs=2, show_progress=False, **changes)
+    small = settings(tiny_dataset, model=model, dataset="tiny", epochs=1, alignment_epochs=1, rqvae_epochs=2, show_progress=False,
+                     **changes)
     small["data_path"] = str(Path(small["data_path"]).resolve())
     Path("tune.py").write_text(code.format(settings=small), encoding="utf-8")
     path = os.pathsep.join([str(Path(quick_start.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])

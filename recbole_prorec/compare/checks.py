@@ -62,13 +62,15 @@ def _check_search(comparison):
     if comparison.trials < 1:
         raise InputError(f"trials is {comparison.trials}; a search needs 1 or more, the same for all entries.")
     if len(comparison.datasets) > 1:
-        raise InputError(f"a search is on one data set, this one on {len(comparison.datasets)}; settings that win on one may not on another.")
+        raise InputError(f"a search is on one data set, this one on {len(comparison.datasets)}; settings that"
+                         " win on one may not on another.")
     for entry in comparison.entries:
         _check_choices(entry)
         check_names_of_settings(entry.search, [entry.model])
         n_settings = math.prod(map(len, entry.search.values()))
         if n_settings < comparison.trials:
-            raise InputError(f"the search of {entry.name} has {n_settings} different settings for {comparison.trials} trials; give it more choices.")
+            raise InputError(f"the search of {entry.name} has {n_settings} different settings for {comparison.trials} trials; "
+                             "give it more choices.")
 
 
 def _check_choices(entry):

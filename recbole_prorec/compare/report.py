@@ -14,8 +14,8 @@ SIGNIFICANT = 0.05
 HOW_TO_PLOT = ("No plot of quality against cost was drawn: that needs matplotlib (pip install \"recbole_prorec[compare]\"), and NDCG among "
                "the metrics.")
 
-CORRECTED = ("Corrected: as if nothing told apart the items that one code stood for before collisions were resolved; each counts for its share. "
-             "Blank for models without codes. All depths are in the .csv.")
+CORRECTED = ("Corrected: as if nothing told apart the items that one code stood for before collisions were resolved; each counts for its "
+             "share. Blank for models without codes. All depths are in the .csv.")
 
 
 def write_report(comparison, failed, changed):

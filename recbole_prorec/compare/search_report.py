@@ -74,8 +74,8 @@ def _markdown(comparison, rows, best, everyone, missing, changed, tuned):
     parts = [f"# {comparison.name}", _equality(comparison, rows), listed("Not in the tables", missing),
              listed("Made under other conditions than those of now", changed),
              f"## {comparison.datasets[0].name}", _summary(comparison, rows, best, metric),
-             f"Validation alone: the test set was not looked at. The best settings are a comparison in {tuned}. Seconds include stages that a "
-             "trial found done by another one.",
+             f"Validation alone: the test set was not looked at. The best settings are a comparison in {tuned}. Seconds include stages "
+             "that a trial found done by another one.",
              "## All trials", table(["entry", "trial", "settings", f"valid {metric}", "s", "CPU s"],
                                     [[row["entry"], row["trial"], _said(row["settings"]), f"{row['score']:.4f}", f"{row['seconds']:.0f}",
                                       f"{row['cpu_seconds']:.0f}"] for row in rows]),
@@ -86,7 +86,8 @@ def _markdown(comparison, rows, best, everyone, missing, changed, tuned):
 
 def _equality(comparison, rows):
     counts = {entry.name: sum(row["entry"] == entry.name for row in rows) for entry in comparison.entries}
-    drawn = f"Each entry was given {comparison.trials} different settings, drawn at random (seed {comparison.search_seed}) by RecBole's HyperTuning"
+    drawn = (f"Each entry was given {comparison.trials} different settings, drawn at random (seed {comparison.search_seed}) by RecBole's "
+             "HyperTuning")
     if set(counts.values()) == {comparison.trials}:
         return f"{drawn}, and all of them were tried: no entry was tuned more than another."
     finished = ", ".join(f"{name} {count}" for name, count in counts.items())
@@ -97,7 +98,8 @@ def _summary(comparison, rows, best, metric):
     body = []
     for name, winner in best.items():
         own = [row for row in rows if row["entry"] == name]
-        body.append([name, f"{len(own)} of {comparison.trials}", f"{winner['score']:.4f}", f"{np.median([row['score'] for row in own]):.4f}",
+        median = np.median([row["score"] for row in own])
+        body.append([name, f"{len(own)} of {comparison.trials}", f"{winner['score']:.4f}", f"{median:.4f}",
                      f"{sum(row['cpu_seconds'] for row in own):.0f}", _said(winner["settings"])])
     return table(["entry", "trials", f"best valid {metric}", "median", "CPU s of all", "best settings"], body)
 

@@ -1,7 +1,5 @@
 """PRORec as RecBole sees it: calculate_loss, predict, full_sort_predict."""
 
-import torch
-
 from recbole_prorec.generation.decoder import SoftTargets, code_log_probs, code_losses
 from recbole_prorec.model.generative import ALIGNMENT, GENERATION, GenerativeRecommender
 from recbole_prorec.model.ranking import PRORecRanking, encoder_arguments, last
@@ -13,8 +11,8 @@ class PRORec(PRORecRanking, GenerativeRecommender):
     """Progressive collaborative and semantic knowledge fusion for generative recommendation (arXiv 2502.06269).
 
     Holds the networks of both stages and what stage 1 hands to stage 2 (aligned embeddings and codes, as buffers), so that a
-    checkpoint is the whole model. `stage` says which of the two is trained and scored; a trained model is in `generation`, or of `ranking: stage1`
-    in `alignment`.
+    checkpoint is the whole model. `stage` says which of the two is trained and scored; a trained model is in `generation`, or, of
+    `ranking: stage1`, in `alignment`.
     """
 
     _aligned_leaves = None

@@ -41,12 +41,12 @@ class PRORecTrainer(StagedTrainer):
 
     def resume_checkpoint(self, resume_file):
         if self.ranking == "stage1":
-            raise InputError("with ranking: stage1 there is no stage 2 to be resumed. Train by the settings alone; what is done is found in "
-                             "cache_dir.")
+            raise InputError("with ranking: stage1 there is no stage 2 to be resumed. Train by the settings alone; what is done is found "
+                             "in cache_dir.")
         try:
             super().resume_checkpoint(resume_file)
         except ValueError as error:  # torch's: an optimizer of other parts
-            raise InputError(f"{resume_file} cannot be resumed ({error}): it is not of stage 2, as one of ranking: stage1 is not.") from error
+            raise InputError(f"{resume_file} cannot be resumed ({error}): as of ranking: stage1, it holds no stage 2.") from error
 
     def begin_stage(self, stage, fresh):
         if stage == GENERATION:

@@ -5,11 +5,11 @@ import os
 import sys
 
 from recbole_prorec.errors import InputError
-from recbole_prorec.inference.commands import add_export, add_recommend
+from recbole_prorec.inference.commands import add_add_items, add_export, add_recommend
 from recbole_prorec.serve.command import add_serve
 
 USAGE_ERROR, INTERRUPTED = 2, 130
-COMMANDS = (add_recommend, add_export, add_serve)
+COMMANDS = (add_recommend, add_export, add_add_items, add_serve)
 
 
 def main(arguments=None):

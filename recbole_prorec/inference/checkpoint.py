@@ -7,7 +7,7 @@ from collections import OrderedDict
 import torch
 
 from recbole_prorec.errors import InputError
-from recbole_prorec.inference.network import SETTINGS, StoredModel, check_known
+from recbole_prorec.inference.network import ADAPTER, SETTINGS, StoredModel, check_known
 
 TRUSTED = {("collections", "OrderedDict"): OrderedDict, ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2}
 
@@ -60,7 +60,10 @@ def read_checkpoint(path):
     if item_keys is None:
         raise InputError(f"{path} holds no item keys: an earlier version of recbole_prorec wrote it. Train the model again by the same "
                          "command; what lies in cache_dir is not computed twice.")
-    return StoredModel(model, {name: settings.get(name) for name in SETTINGS}, tuple(item_keys), checkpoint["state_dict"])
+    weights = checkpoint["state_dict"]
+    adaptation = {name.removeprefix(ADAPTER): tensor for name, tensor in weights.items() if name.startswith(ADAPTER)}
+    adaptation["codebooks"] = checkpoint["other_parameter"].get("codebooks", torch.zeros(0))
+    return StoredModel(model, {name: settings.get(name) for name in SETTINGS}, tuple(item_keys), weights, adaptation)
 
 
 def _read(path):

@@ -12,12 +12,12 @@ from recbole_prorec.errors import InputError
 from recbole_prorec.inference.network import SETTINGS, StoredModel, check_known
 from recbole_prorec.tokenizer.semantic_ids import SemanticIds
 
-FORMAT = 1
-WEIGHTS, CODES, KEYS, SETTINGS_FILE = "weights.safetensors", "codes.json", "item_keys.txt", "settings.json"
+FORMAT = 2
+WEIGHTS, NEW_ITEMS, CODES, KEYS, SETTINGS_FILE = "weights.safetensors", "new_items.safetensors", "codes.json", "item_keys.txt", "settings.json"
 
 
 def write_export(recommender, folder):
-    """The four files; settings.json comes last and has the others' sums, so that an unfinished export is none.
+    """The five files; settings.json comes last and has the others' sums, so that an unfinished export is none.
 
     Args:
         recommender: a `Recommender`. folder: absent or empty.
@@ -29,10 +29,11 @@ def write_export(recommender, folder):
     weights = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items() if name != "codes"}
     try:
         (folder / WEIGHTS).write_bytes(save(weights))
+        (folder / NEW_ITEMS).write_bytes(save({name: tensor.cpu().contiguous() for name, tensor in recommender.stored.adaptation.items()}))
         SemanticIds(recommender.item_keys, network.codes.cpu().numpy(), network.codebook_size).save(folder / CODES)
         (folder / KEYS).write_bytes("".join(key + "\n" for key in keys).encode())
         header = {"format": FORMAT, "model": recommender.model, "settings": recommender.settings, "padding_key": recommender.item_keys[0],
-                  "sha256": {name: _sum(folder / name) for name in (WEIGHTS, CODES, KEYS)}}
+                  "sha256": {name: _sum(folder / name) for name in (WEIGHTS, NEW_ITEMS, CODES, KEYS)}}
         (folder / SETTINGS_FILE).write_text(json.dumps(header, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     except OSError as error:
         raise InputError(f"the export to {folder} failed ({error}). Give a folder that can be written to, with room left.") from error
@@ -51,14 +52,14 @@ def read_export(folder):
         check_known(header["model"], folder)
         item_keys = (header["padding_key"], *(folder / KEYS).read_bytes().decode().split("\n")[:-1])
         codes = torch.tensor(SemanticIds.load(folder / CODES, item_keys).codes)
-        weights = load_file(folder / WEIGHTS)
+        weights, adaptation = load_file(folder / WEIGHTS), load_file(folder / NEW_ITEMS)
         settings = {name: header["settings"][name] for name in SETTINGS}
     except InputError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise InputError(f"{folder} is no export, or a damaged one ({type(error).__name__}: {error}). Expected the folder that prorec "
-                         f"export wrote, with {WEIGHTS}, {CODES}, {KEYS} and {SETTINGS_FILE}; export it again.") from error
-    return StoredModel(header["model"], settings, item_keys, {**weights, "codes": codes})
+                         f"export wrote, with {WEIGHTS}, {NEW_ITEMS}, {CODES}, {KEYS} and {SETTINGS_FILE}; export it again.") from error
+    return StoredModel(header["model"], settings, item_keys, {**weights, "codes": codes}, adaptation)
 
 
 def _make(folder):

@@ -12,7 +12,8 @@ from recbole_prorec.tokenizer.semantic_ids import SemanticIds
 # What the network and its ranking are built from, and what item texts are made by.
 SETTINGS = ("MAX_ITEM_LIST_LENGTH", "hidden_size", "n_layers", "n_heads", "inner_size", "hidden_dropout_prob", "attn_dropout_prob",
             "decoder_size", "decoder_layers", "decoder_heads", "decoder_inner_size", "decoder_dropout_prob", "ranking", "fusion_scope",
-            "beam_size", "text_template", "ITEM_ID_FIELD")
+            "beam_size", "text_template", "ITEM_ID_FIELD", "text_encoder", "text_embedding_file", "integrated_embedding", "quantizer")
+ADAPTER = "aligner.adapter."
 
 
 @dataclass
@@ -21,12 +22,14 @@ class StoredModel:
 
     Args:
         model: its name. settings: {name: value} of SETTINGS. item_keys: [n_items], row 0 padding. weights: {name: tensor}, codes included.
+        adaptation: what new items need, {name: tensor}: the frozen codebooks, and the weights of stage 1's adaptation layer.
     """
 
     model: str
     settings: dict
     item_keys: tuple
     weights: dict
+    adaptation: dict
 
 
 class PRORecNetwork(PRORecRanking, nn.Module):

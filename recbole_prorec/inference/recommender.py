@@ -10,6 +10,8 @@ from recbole_prorec.errors import InputError
 from recbole_prorec.inference.checkpoint import read_checkpoint
 from recbole_prorec.inference.export import read_export
 from recbole_prorec.inference.network import build
+from recbole_prorec.inference.new_items import extended
+from recbole_prorec.text.encoder import encode_texts
 
 BATCH_SIZE = 256
 N_NAMED = 5  # how many unknown keys an error names
@@ -41,9 +43,23 @@ class Recommender:
     """
 
     def __init__(self, stored, source, device="cpu"):
+        self.stored, self.source = stored, source
         self.model, self.settings, self.item_keys = stored.model, stored.settings, stored.item_keys
         self.network, self.device = _moved(build(stored, source), device)
         self.item_id = {key: item for item, key in enumerate(self.item_keys) if item}
+
+    def add_items(self, keys, texts=None, text_embeddings=None):
+        """A `Recommender` that knows new items too, behind the old ones, whose codes stay as they are. Nothing is trained.
+
+        Args:
+            keys: of the new items. texts: one a key, made like the texts of the training (`text_template`); or, in their place,
+                text_embeddings [n, D_text] by the encoder of the training.
+        """
+        if (texts is None) == (text_embeddings is None):
+            raise InputError("new items need either texts or text_embeddings; expected one of the two.")
+        if texts is not None:
+            text_embeddings = encoded(self.settings, list(keys), list(texts), self.device)
+        return Recommender(extended(self.stored, list(keys), text_embeddings, self.source), self.source, self.device)
 
     @property
     def max_length(self):
@@ -132,6 +148,18 @@ class Recommender:
         inputs = torch.nn.utils.rnn.pad_sequence([torch.tensor(history) for history in latest], batch_first=True).to(self.device)
         items, scores = self.network.best(self.network.user_states(inputs, lengths), size)
         return items.tolist(), scores.tolist()
+
+
+def encoded(settings, keys, texts, device="cpu", show_progress=False):
+    """Text embeddings [n, D_text] by the encoder that the model was trained with."""
+    if settings["text_embedding_file"]:
+        raise InputError(f"the model was trained with ready-made text embeddings ({settings['text_embedding_file']}), so texts cannot be encoded "
+                         "as they were. Give text_embeddings of the same kind.")
+    blank = [key for key, text in zip(keys, texts) if not text.strip()]
+    if blank or len(texts) != len(keys):
+        raise InputError(f"{len(keys)} new items, {len(texts)} texts, {len(blank)} of them without a word (the first: "
+                         f"{blank[0] if blank else None!r}); expected a text for every item.")
+    return encode_texts(texts, settings["text_encoder"], device=device, show_progress=show_progress)
 
 
 def _moved(network, device):

@@ -29,7 +29,8 @@ class GenerativeRecommender(CodeRanking, SequentialRecommender):
         self.n_levels = config["n_levels"] + 1  # the last one tells collisions apart
         self.stage = GENERATION
         self.item_keys = [str(key) for key in dataset.field2id_token[dataset.iid_field]]
-        self.other_parameter_name = ["item_keys"]  # which RecBole keeps in a checkpoint
+        self.codebooks = torch.zeros(0)  # [levels, K, E] of the quantizer; what new items get their codes from
+        self.other_parameter_name = ["item_keys", "codebooks"]  # which RecBole keeps in a checkpoint
 
     def _windows(self, batch):
         """inputs, targets [B, T] of what `WindowBatches` gives, or of one of RecBole's own interactions."""

@@ -113,6 +113,7 @@ class StagedTrainer(Trainer):
             kept = {"codes": codes, "codebooks": quantizer.codebooks}, report
             self.store.save("codes", key, *kept)
         arrays, report = kept
+        model.codebooks = torch.from_numpy(arrays["codebooks"])
         self.semantic_ids = SemanticIds(dataset.field2id_token[dataset.iid_field], arrays["codes"], model.codebook_size)
         self.semantic_ids.save(self.store.folder / f"semantic-ids-{key}.json")
         self.heading(f"Stage 1b, quantization of the {title} by {config['quantizer']}: {config['n_levels']} levels x {model.codebook_size} "

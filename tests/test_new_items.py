@@ -1,0 +1,156 @@
+"""New items without retraining: old codes stay, new ones are found by their text, and everything goes on as before."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from markov_data import write_markov_dataset
+from pipeline import Run
+
+from recbole_prorec.command import main
+from recbole_prorec.errors import InputError
+from recbole_prorec.inference.recommender import load
+
+KINDS = ["concat", "sum", "collaborative", "semantic", "naive_concat"]
+N_TEXT = 6
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """integrated_embedding -> the checkpoint of a small run."""
+    folder, made = tmp_path_factory.mktemp("new_items"), {}
+    tiny = write_markov_dataset(folder, n_items=40, n_users=30, length=8)
+
+    def make(kind="concat", **changes):
+        name = (kind, *changes.items())
+        if name not in made:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.chdir(folder)
+                patch.setattr("sys.argv", ["pytest"])
+                small = {"alignment_epochs": 1, "epochs": 1, "integrated_embedding": kind, **changes}
+                made[name] = str(folder / Run(tiny, **small).fit().trainer.saved_model_file)
+        return made[name]
+
+    make.folder = folder
+    return make
+
+
+def text_of_old(trained):
+    """The text embeddings of the training, by item key."""
+    with np.load(trained.folder / "text.npz") as file:
+        return dict(zip(file["item_keys"].tolist(), file["embeddings"]))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_old_items_keep_their_codes_their_order_and_their_embeddings(trained, kind):
+    old = load(trained(kind))
+    new = old.add_items(["new1", "new2"], text_embeddings=np.random.default_rng(1).normal(size=(2, N_TEXT)))
+    assert new.item_keys == (*old.item_keys, "new1", "new2")
+    assert torch.equal(new.network.codes[:-2], old.network.codes)
+    assert torch.equal(new.network.aligned[:-2], old.network.aligned)
+    assert len(torch.unique(new.network.codes[1:], dim=0)) == new.n_items == old.n_items + 2
+
+
+def test_an_item_with_the_text_of_an_old_one_has_its_adapted_embedding_and_its_neighbours(trained):
+    old = load(trained())
+    key = old.item_keys[5]
+    new = old.add_items(["twin"], text_embeddings=text_of_old(trained)[key][None])
+    adapted = new.network.aligned.chunk(2, dim=1)[1]
+    torch.testing.assert_close(adapted[-1], adapted[5])
+    cosine = torch.nn.functional.cosine_similarity(adapted[-1:], adapted[1:-1])
+    assert int(cosine.argmax()) + 1 == 5
+    collaborative = new.network.aligned.chunk(2, dim=1)[0]
+    torch.testing.assert_close(collaborative[-1], collaborative[1:-1][cosine.topk(10).indices].mean(0))
+
+
+def test_with_codes_of_the_text_a_twin_differs_from_its_old_item_in_the_last_code_alone(trained):
+    old = load(trained("semantic"))
+    new = old.add_items(["twin"], text_embeddings=text_of_old(trained)[old.item_keys[5]][None])
+    codes = new.network.codes
+    assert torch.equal(codes[-1, :-1], codes[5, :-1]) and codes[-1, -1] != codes[5, -1]
+
+
+def test_new_items_are_recommended_and_may_stand_in_histories(trained):
+    old = load(trained(), beam_size=45)
+    new = old.add_items(["new1", "new2"], text_embeddings=np.random.default_rng(1).normal(size=(2, N_TEXT)))
+    keys, scores = new.recommend([["i1", "new1"], ["new2"]], k=42)
+    assert all(set(row) == set(new.item_keys[1:]) for row in keys)
+    assert np.isfinite(scores).all()
+
+
+def test_items_added_one_by_one_have_the_codes_of_those_added_at_once(trained):
+    old, rows = load(trained()), np.random.default_rng(1).normal(size=(2, N_TEXT))
+    rows[1] = rows[0]  # the same codes but for the last
+    at_once = old.add_items(["new1", "new2"], text_embeddings=rows)
+    first = old.add_items(["new1"], text_embeddings=rows[:1])
+    assert torch.equal(first.network.codes, at_once.network.codes[:-1])
+    assert torch.equal(at_once.network.codes[-1, :-1], at_once.network.codes[-2, :-1])
+
+
+def test_the_command_writes_an_export_that_recommends_the_same(trained, tmp_path, capsys):
+    np.savez(tmp_path / "new.npz", item_keys=["new1"], embeddings=np.ones((1, N_TEXT), np.float32))
+    (tmp_path / "new.jsonl").write_text(json.dumps({"item": "new1", "text": "a new one"}) + "\n", encoding="utf-8")
+    arguments = ["add-items", "--checkpoint", trained(), "--items", str(tmp_path / "new.jsonl"), "--text-embeddings", str(tmp_path / "new.npz")]
+    assert main([*arguments, "--output", str(tmp_path / "export")]) == 0
+    assert "1 new items beside" in capsys.readouterr().out
+    expected = load(trained()).add_items(["new1"], text_embeddings=np.ones((1, N_TEXT)))
+    found = load(tmp_path / "export")
+    assert found.recommend([["i1", "new1"]], k=10) == expected.recommend([["i1", "new1"]], k=10)
+    again = found.add_items(["new2"], text_embeddings=np.ones((1, N_TEXT)))
+    assert again.item_keys[-2:] == ("new1", "new2")
+
+
+def test_texts_are_encoded_as_in_training(trained, monkeypatch):
+    recommender = load(trained())
+    recommender.settings["text_embedding_file"] = None
+    monkeypatch.setattr("recbole_prorec.inference.recommender.encode_texts", lambda texts, *_, **__: np.ones((len(texts), N_TEXT)))
+    new = recommender.add_items(["new1"], texts=["some text"])
+    assert torch.equal(new.network.aligned, recommender.add_items(["new1"], text_embeddings=np.ones((1, N_TEXT))).network.aligned)
+
+
+# Bad input
+
+@pytest.mark.parametrize("keys, message", [(["i1"], "already of the catalogue: 'i1'"), (["a", "a"], "given twice: 'a'"), ([], "no new item")])
+def test_keys_that_are_no_new_ones_are_one_clear_error(trained, keys, message):
+    with pytest.raises(InputError, match=message):
+        load(trained()).add_items(keys, text_embeddings=np.ones((len(keys), N_TEXT)))
+
+
+@pytest.mark.parametrize("rows", [np.ones((1, N_TEXT + 1)), np.ones((2, N_TEXT)), np.full((1, N_TEXT), np.nan)])
+def test_embeddings_of_another_shape_are_one_clear_error(trained, rows):
+    with pytest.raises(InputError, match="expected 1 rows of 6 finite numbers"):
+        load(trained()).add_items(["new1"], text_embeddings=rows)
+
+
+def test_a_model_trained_on_ready_made_embeddings_refuses_texts(trained):
+    with pytest.raises(InputError, match="trained with ready-made text embeddings"):
+        load(trained()).add_items(["new1"], texts=["some text"])
+
+
+def test_an_empty_text_is_one_clear_error(trained):
+    recommender = load(trained())
+    recommender.settings["text_embedding_file"] = None
+    with pytest.raises(InputError, match="'new2'"):
+        recommender.add_items(["new1", "new2"], texts=["words", " "])
+
+
+def test_codes_of_an_rqvae_are_one_clear_error(trained):
+    recommender = load(trained())
+    recommender.settings["quantizer"] = "rqvae"
+    with pytest.raises(InputError, match="quantizer: rqvae"):
+        recommender.add_items(["new1"], text_embeddings=np.ones((1, N_TEXT)))
+
+
+def test_a_last_level_without_a_free_code_is_one_clear_error(trained):
+    with pytest.raises(InputError, match="the level that tells them apart has"):
+        load(trained()).add_items([f"new{i}" for i in range(300)], text_embeddings=np.ones((300, N_TEXT)))
+
+
+@pytest.mark.parametrize("name, text, message", [
+    ("new.jsonl", "{\"item\": \"a\"}", "line 1: expected"), ("new.txt", "a", "neither .item nor .jsonl"), ("absent.jsonl", None, "cannot be read")])
+def test_files_of_items_that_cannot_be_read_are_one_clear_error(trained, tmp_path, capsys, name, text, message):
+    if text is not None:
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    assert main(["add-items", "--checkpoint", trained(), "--items", str(tmp_path / name), "--output", str(tmp_path / "export")]) == 2
+    assert message in capsys.readouterr().err

@@ -10,7 +10,10 @@ from pipeline import Run
 
 from recbole_prorec.command import main
 from recbole_prorec.errors import InputError
+from recbole_prorec.inference.checkpoint import read_checkpoint
+from recbole_prorec.inference.new_items import nearest_codes
 from recbole_prorec.inference.recommender import load
+from recbole_prorec.tokenizer.alignment import integrated_embedding
 
 KINDS = ["concat", "sum", "collaborative", "semantic", "naive_concat"]
 N_TEXT = 6
@@ -50,6 +53,14 @@ def test_old_items_keep_their_codes_their_order_and_their_embeddings(trained, ki
     assert torch.equal(new.network.codes[:-2], old.network.codes)
     assert torch.equal(new.network.aligned[:-2], old.network.aligned)
     assert len(torch.unique(new.network.codes[1:], dim=0)) == new.n_items == old.n_items + 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_codebooks_give_the_old_items_the_codes_that_they_have(trained, kind):
+    stored, text = read_checkpoint(trained(kind)), text_of_old(trained)
+    rows = torch.from_numpy(np.stack([text[key] for key in stored.item_keys[1:]]))
+    vectors = integrated_embedding(kind, *stored.weights["aligned"][1:].chunk(2, dim=1), rows)
+    assert torch.equal(nearest_codes(stored.adaptation["codebooks"], vectors), stored.weights["codes"][1:, :-1])
 
 
 def test_an_item_with_the_text_of_an_old_one_has_its_adapted_embedding_and_its_neighbours(trained):

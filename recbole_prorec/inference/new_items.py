@@ -14,7 +14,6 @@ from torch.nn import functional as F
 from recbole_prorec.errors import InputError
 from recbole_prorec.text.item_text import item_texts, read_item_fields
 from recbole_prorec.tokenizer.alignment import ModalityAdapter, integrated_embedding
-from recbole_prorec.tokenizer.residual_kmeans import ResidualKMeans
 
 NEIGHBOURS = 10
 N_NAMED = 5
@@ -38,7 +37,7 @@ def extended(stored, keys, text, source):
         adapted = adapter(text)
     collaborative = _mean_of_neighbours(adapted, *old[1:].chunk(2, dim=1))
     vectors = integrated_embedding(stored.settings["integrated_embedding"], collaborative, adapted, text)
-    new_codes = _resolved(codes[1:].numpy(), codebooks.encode(vectors.numpy()), _codebook_size(stored), keys)
+    new_codes = _resolved(codes[1:], nearest_codes(codebooks, vectors), _codebook_size(stored), keys)
     weights = {**stored.weights, "codes": torch.cat([codes, torch.from_numpy(new_codes)]),
                "aligned": torch.cat([old, torch.cat([collaborative, adapted], dim=1)])}
     return replace(stored, item_keys=(*stored.item_keys, *keys), weights=weights)
@@ -59,7 +58,7 @@ def _checked_keys(stored, keys):
 
 
 def _frozen_parts(stored, source):
-    """The adaptation layer and the quantizer, as they were when training ended."""
+    """The adaptation layer, and the codebooks [L - 1, K, E], as they were when training ended."""
     if stored.settings["quantizer"] != "residual_kmeans":
         raise InputError(f"{source} was trained with quantizer: {stored.settings['quantizer']}, whose codebooks lie behind a network that is not "
                          "kept. New items need a model with quantizer: residual_kmeans.")
@@ -69,9 +68,16 @@ def _frozen_parts(stored, source):
                          "version; what lies in cache_dir is not computed twice.")
     adapter = ModalityAdapter(parts["project.weight"].shape[1], parts["project.weight"].shape[0])
     adapter.load_state_dict({name: tensor for name, tensor in parts.items() if name != "codebooks"})
-    quantizer = ResidualKMeans(*parts["codebooks"].shape[:2])
-    quantizer.codebooks = parts["codebooks"].numpy()
-    return adapter, quantizer
+    return adapter, parts["codebooks"]
+
+
+def nearest_codes(codebooks, vectors):
+    """codebooks [L, K, E], vectors [n, E] -> codes [n, L]: what ResidualKMeans.encode finds with faiss, which recommending does without."""
+    rest, codes = vectors, []
+    for codebook in codebooks:
+        codes.append(torch.cdist(rest, codebook, compute_mode="donot_use_mm_for_euclid_dist").argmin(1))
+        rest = rest - codebook[codes[-1]]
+    return torch.stack(codes, dim=1)
 
 
 def _mean_of_neighbours(adapted, old_collaborative, old_adapted):

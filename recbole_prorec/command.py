@@ -4,12 +4,13 @@ import argparse
 import os
 import sys
 
+from recbole_prorec.cold_start import add_cold_start
 from recbole_prorec.errors import InputError
 from recbole_prorec.inference.commands import add_add_items, add_export, add_recommend
 from recbole_prorec.serve.command import add_serve
 
 USAGE_ERROR, INTERRUPTED = 2, 130
-COMMANDS = (add_recommend, add_export, add_add_items, add_serve)
+COMMANDS = (add_recommend, add_export, add_add_items, add_cold_start, add_serve)
 
 
 def main(arguments=None):
@@ -18,7 +19,10 @@ def main(arguments=None):
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add in COMMANDS:
         add(commands)
-    args = parser.parse_args(arguments)
+    args, settings = parser.parse_known_args(arguments)
+    args.settings = settings
+    if settings and not (hasattr(args, "takes_settings") and all(setting.startswith("--") and "=" in setting for setting in settings)):
+        parser.error(f"unrecognized arguments: {' '.join(settings)}")
     try:
         args.run(args)
     except InputError as error:

@@ -1,13 +1,13 @@
 """The answers: /recommend, /items/{key}, /health and the OpenAPI page /docs."""
 
 from contextlib import asynccontextmanager
+from typing import Annotated
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Path
 from fastapi.exceptions import RequestValidationError
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 
-import recbole_prorec
 from recbole_prorec.errors import InputError
 from recbole_prorec.serve.gate import Gate
 from recbole_prorec.serve.problem import Refusal, in_words, problem
@@ -35,16 +35,16 @@ register_url_convertor("item_key", ItemKey())
 
 def create_app(recommender, batcher, limits, text_of=None):
     """The ASGI application. text_of: {item key: text}, or None; limits: what `Limits.of` gives for this recommender."""
-    app = FastAPI(title="prorec", version=recbole_prorec.__version__, summary=f"Recommendations by a trained {recommender.model}.",
+    app = FastAPI(title="prorec", version="1", summary=f"Recommendations by a trained {recommender.model}.",
                   lifespan=_lifespan(recommender, batcher), redirect_slashes=False)
     gate = Gate(app, limits)
     _add_errors(app)
-    _add_recommend(app, recommender, batcher, request_of(limits), text_of)
+    _add_recommend(app, recommender, batcher, request_of(limits, list(recommender.item_keys[1:3])), text_of)
     _add_items(app, recommender, text_of)
 
     @app.get("/health")
     async def health() -> Health:
-        return Health(status="ok", model=recommender.model, ranking=recommender.settings["ranking"], version=app.version,
+        return Health(status="ok", model=recommender.model, ranking=recommender.settings["ranking"],
                       n_items=recommender.n_items, max_length=recommender.max_length, requests=gate.inside)
 
     return gate
@@ -86,7 +86,7 @@ def _add_items(app, recommender, text_of):
     codes = recommender.network.codes
 
     @app.get("/items/{key:item_key}", responses=_problems(404, 422), response_model_exclude_none=True)
-    async def item(key: str) -> Item:
+    async def item(key: Annotated[str, Path(examples=[recommender.item_keys[1]])]) -> Item:
         if key not in recommender.item_id:
             raise Refusal(404, "The model does not know the item key.", unknown_keys=[key])
         return Item(key=key, codes=codes[recommender.item_id[key]].tolist(), text=text_of and text_of[key])

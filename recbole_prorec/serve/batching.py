@@ -17,7 +17,7 @@ class Job:
 
 
 class Batcher:
-    """`rank` is Recommender.rank. A history that arrives alone waits `max_wait_ms` for company; a batch has `max_batch` histories at most."""
+    """`rank` is Recommender.rank. A history waits `max_wait_ms` for others; a batch has `max_batch` histories at most."""
 
     def __init__(self, rank, max_batch=64, max_wait_ms=2.0):
         if max_batch < 1 or not 0 <= max_wait_ms <= 10_000:

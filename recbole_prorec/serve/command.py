@@ -58,10 +58,12 @@ def _needed():
 
 def listen(host, port):
     """A socket that listens, so that a port in use is known before the model is read."""
+    if not 0 <= port <= 65535:
+        raise InputError(f"--port is {port}; expected 0 to 65535.")
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server(address, family=family, backlog=CONNECTIONS)
-    except (OSError, OverflowError, UnicodeError) as error:
+    except (OSError, UnicodeError) as error:
         in_use = getattr(error, "errno", None) == errno.EADDRINUSE
         why = "it is in use" if in_use else getattr(error, "strerror", None) or error
         raise InputError(f"cannot listen on port {port} of {host}: {why}. Give another --port{'' if in_use else ' or --host'}.") from error

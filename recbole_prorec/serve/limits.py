@@ -1,6 +1,6 @@
 """How much one request, and all requests together, may ask for."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 
 from recbole_prorec.errors import InputError
 
@@ -15,9 +15,9 @@ class Limits:
     body_seconds: float = 10.0
 
     def __post_init__(self):
-        for field in fields(self):
-            if getattr(self, field.name) <= 0:
-                raise InputError(f"{field.name} is {getattr(self, field.name)}; expected at least 1. Raise --{field.name.replace('_', '-')}.")
+        for name, value in asdict(self).items():
+            if value <= 0:
+                raise InputError(f"{name} is {value}; expected at least 1. Raise --{name.replace('_', '-')}.")
 
     def of(self, recommender):
         """With max_k as the model allows it."""

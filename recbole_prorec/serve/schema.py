@@ -5,15 +5,15 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 
-def request_of(limits):
-    """The class of requests within these limits."""
+def request_of(limits, example):
+    """The class of requests within these limits. example: item keys."""
     history = Annotated[list[str], Field(min_length=1, max_length=limits.max_history)]
 
     class RecommendRequest(BaseModel):
         """Histories of item keys, the latest item last."""
 
         model_config = ConfigDict(extra="forbid", strict=True)
-        histories: list[history] = Field(min_length=1, max_length=limits.max_histories, examples=[[["i1", "i2"]]])
+        histories: list[history] = Field(min_length=1, max_length=limits.max_histories, examples=[[example[:limits.max_history]]])
         k: int = Field(min(10, limits.max_k), ge=1, le=limits.max_k, description="Items for each history.")
         exclude_seen: bool = Field(False, description="Leave out the items of the history.")
 
@@ -44,7 +44,6 @@ class Health(BaseModel):
     status: str
     model: str
     ranking: str
-    version: str
     n_items: int
     max_length: int = Field(description="So many items of a history, the latest, are read.")
     requests: int = Field(description="Requests that are waiting or being answered.")

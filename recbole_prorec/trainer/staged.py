@@ -15,6 +15,7 @@ from recbole_prorec.data.histories import Histories, WindowBatches
 from recbole_prorec.errors import InputError
 from recbole_prorec.model.generative import GENERATION
 from recbole_prorec.nn.matmul import fast_matmul
+from recbole_prorec.nn.memory import keep_pages
 from recbole_prorec.text.encoder import text_embeddings
 from recbole_prorec.tokenizer.quantizer import make_quantizer, quantize
 from recbole_prorec.tokenizer.semantic_ids import SemanticIds
@@ -58,6 +59,7 @@ class StagedTrainer(Trainer):
             raise InputError("no user has a training target: leave-one-out needs at least 3 interactions of a user. Loosen the filters, or "
                              "use a larger data set.")
         self.eval_collector.data_collect(train_data)  # RecBole's fit does it too, but where every stage is finished nothing calls that
+        keep_pages(self.device)
         with fast_matmul(self.device):
             if self.resumed_from is None:
                 self.store = ArtifactStore(self.config["cache_dir"])

@@ -1,0 +1,37 @@
+"""Freed pages stay with the process."""
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from recbole_prorec.nn import memory
+
+PAGE_FAULTS = """
+import resource, sys, torch
+from recbole_prorec.nn.memory import keep_pages
+if sys.argv[1] == "kept":
+    keep_pages("cpu")
+for _ in range(3):
+    torch.ones(10_000_000)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    torch.ones(10_000_000)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
+def test_a_tensor_as_large_as_the_last_one_takes_its_pages():
+    kept, fresh = (int(subprocess.run([sys.executable, "-c", PAGE_FAULTS, way], capture_output=True, text=True, check=True).stdout.split()[-1])
+                   for way in ("kept", "fresh"))
+    assert kept < fresh / 4
+
+
+def test_another_libc_is_left_alone(monkeypatch):
+    def none(name):
+        raise OSError("no such library")
+
+    monkeypatch.setattr(memory.ctypes, "CDLL", none)
+    assert memory._set.__wrapped__() is False

@@ -81,7 +81,8 @@ def write(args, found, model):
     about = [" ".join(text.split()) for text in __doc__.split("\n\n") if not text.startswith("  ")]
     threads = os.environ.get("OMP_NUM_THREADS", "not set")
     conditions = (f"{model}, beam {args.beam_size}, {args.rounds} rounds of {args.seconds:g} s, OMP_NUM_THREADS {threads}. "
-                  f"Commit {commit()}; {where['cpu']}, {where['cores']} cores, {where['system']}; " + ", ".join(map(" ".join, made.items())) + ".")
+                  f"Commit {commit()}; {where['cpu']}, {where['cores']} cores, {where['system']}; "
+                  + ", ".join(map(" ".join, made.items())) + ".")
     command = f"`python benchmarks/serving.py {' '.join(args.words)}`"
     text = "\n\n".join(["# Serving", command, *about, table(found), conditions]) + "\n"
     Path(args.output).write_text(text, encoding="utf-8")

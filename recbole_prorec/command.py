@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 
-from recbole_prorec.cold_start import add_cold_start
+from recbole_prorec.cold_start.command import add_cold_start
 from recbole_prorec.errors import InputError
 from recbole_prorec.inference.commands import add_add_items, add_export, add_recommend
 from recbole_prorec.serve.command import add_serve

@@ -10,8 +10,10 @@ import yaml
 from markov_data import write_markov_dataset
 from pipeline import settings
 
-from recbole_prorec import cold_start
+from recbole_prorec.cold_start import experiment
+from recbole_prorec.cold_start.measure import candidates, measure, metrics_of, metrics_of_chance, ranks_of, text_scores
 from recbole_prorec.command import main
+from recbole_prorec.errors import InputError
 
 
 @pytest.fixture
@@ -26,20 +28,20 @@ def arguments(tmp_path, monkeypatch):
 
 def test_the_report_has_every_way_and_the_held_out_items_were_not_trained(arguments, tmp_path, monkeypatch):
     seen = {}
-    train = cold_start._train
+    train = experiment._train
 
     def watched(dataset, folder, config_files):
         seen["keys"] = {line.split("\t")[1] for line in (Path(folder) / dataset / f"{dataset}.inter").read_text().splitlines()[1:]}
         return train(dataset, folder, config_files)
 
-    monkeypatch.setattr(cold_start, "_train", watched)
+    monkeypatch.setattr(experiment, "_train", watched)
     assert main(arguments) == 0
     report = json.loads((tmp_path / "report" / "cold_start.json").read_text())
     assert report["held out"] == round(0.1 * report["items"]) and len(seen["keys"]) <= report["items"] - report["held out"]
     for where, n in (("all items", report["items"]), ("held-out items alone", report["held out"])):
         ways = report["results"][where]
         assert set(ways) == {"PRORec", "text neighbours", "random"}
-        assert ways["random"]["recall@5"] == pytest.approx(min(5, n) / n)
+        assert 0 < min(5, n) / n <= ways["random"]["recall@5"]  # items of the history are no candidates
         assert all(0 <= value <= 1 for found in ways.values() for value in found.values())
     assert "| PRORec |" in (tmp_path / "report" / "cold_start.md").read_text()
 
@@ -49,17 +51,41 @@ def test_settings_of_recbole_go_on_to_the_training(arguments, tmp_path):
     assert "--topk=[10,3]" in json.loads((tmp_path / "report" / "cold_start.json").read_text())["settings"]
 
 
-def test_metrics_are_those_of_the_ranks_and_random_is_the_mean_over_all_ranks():
-    n = 30
-    scores, targets = torch.arange(n, 0, -1.0).expand(n, -1), torch.arange(n)  # every rank once
-    found = cold_start._metrics({"every rank": scores}, targets, torch.ones(n, dtype=torch.bool))
-    assert found["every rank"] == pytest.approx(found["random"])
+def test_the_seed_chooses_the_held_out_items_and_no_other_setting_does(arguments, monkeypatch):
+    chosen = []
+
+    def note(folder, dataset, histories, cold, config):
+        chosen.append(cold)
+        raise InputError("no training")
+
+    monkeypatch.setattr(experiment, "_write_warm", note)
+    for extra in ("--learning_rate=0.01", "--epochs=2", "--seed=1"):
+        assert main([*arguments, extra]) == 2
+    assert chosen[0] == chosen[1] != chosen[2]
 
 
-def test_only_the_allowed_items_count():
-    scores = torch.tensor([[5.0, 4.0, 3.0, 2.0]]).repeat(2, 1)
-    found = cold_start._metrics({"way": scores}, torch.tensor([1, 3]), torch.tensor([False, True, False, True]))
-    assert found["way"]["ndcg@5"] == pytest.approx((1 + 1 / np.log2(3)) / 2)
+def test_chance_is_the_mean_over_all_ranks():
+    found = metrics_of(torch.arange(30.0))
+    assert found == pytest.approx(metrics_of_chance(torch.tensor([30])))
+    assert metrics_of_chance(torch.tensor([3]))["recall@5"] == 1
+
+
+def test_an_item_of_the_history_is_no_candidate_but_the_target_always_is():
+    among = torch.tensor([True, True, True, True, False])
+    assert candidates([[1, 2], [3, 1]], [3, 1], among).tolist() == [[False, False, False, True, False], [False, True, True, False, False]]
+
+
+def test_only_candidates_stand_before_the_target_and_equals_count_half():
+    scores, allowed = torch.tensor([[9.0, 5.0, 4.0, 3.0, 3.0]]), torch.tensor([[False, True, False, True, True]])
+    assert ranks_of(scores, torch.tensor([3]), allowed).tolist() == [1.5]
+
+
+def test_text_neighbours_find_the_item_that_is_like_the_latest_ones():
+    text = np.float32([[0, 0], [1, 0], [1, 0.1], [0, 1], [1, 0.05]])
+    found = measure({"text": text_scores(text)}, [([3, 3, 3, 1, 1, 1, 1, 2], 4), ([1, 2], 3)], torch.ones(5, dtype=torch.bool))
+    scores = text_scores(text)([[3, 3, 3, 1, 1, 1, 1, 2]])
+    assert scores[0, 1:].argmax() + 1 in (1, 4) and scores[0, 3] == scores[0, 1:].min()
+    assert found["text"]["ndcg@5"] == pytest.approx((1 + 1 / np.log2(3)) / 2)
 
 
 @pytest.mark.parametrize("share", ["0", "1", "-2"])

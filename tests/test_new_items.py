@@ -11,6 +11,8 @@ from pipeline import Run
 from recbole_prorec.command import main
 from recbole_prorec.errors import InputError
 from recbole_prorec.inference.checkpoint import read_checkpoint
+from recbole_prorec.inference.export import write_export
+from recbole_prorec.inference.item_file import read_new_items
 from recbole_prorec.inference.new_items import nearest_codes
 from recbole_prorec.inference.recommender import load
 from recbole_prorec.tokenizer.alignment import integrated_embedding
@@ -90,20 +92,36 @@ def test_new_items_are_recommended_and_may_stand_in_histories(trained):
     assert np.isfinite(scores).all()
 
 
-def test_items_added_one_by_one_have_the_codes_of_those_added_at_once(trained):
-    old, rows = load(trained()), np.random.default_rng(1).normal(size=(2, N_TEXT))
+@pytest.mark.parametrize("through_an_export", [False, True])
+def test_items_added_one_by_one_end_as_those_added_at_once(trained, tmp_path, through_an_export):
+    old, rows = load(trained()), np.random.default_rng(1).normal(size=(3, N_TEXT))
     rows[1] = rows[0]  # the same codes but for the last
-    at_once = old.add_items(["new1", "new2"], text_embeddings=rows)
-    first = old.add_items(["new1"], text_embeddings=rows[:1])
-    assert torch.equal(first.network.codes, at_once.network.codes[:-1])
-    assert torch.equal(at_once.network.codes[-1, :-1], at_once.network.codes[-2, :-1])
+    at_once = old.add_items(["new1", "new2", "new3"], text_embeddings=rows)
+    one_by_one = old
+    for number, key in enumerate(["new1", "new2", "new3"]):
+        one_by_one = one_by_one.add_items([key], text_embeddings=rows[number : number + 1])
+        if through_an_export:
+            write_export(one_by_one, tmp_path / key)
+            one_by_one = load(tmp_path / key)
+    assert one_by_one.item_keys == at_once.item_keys
+    assert torch.equal(one_by_one.network.codes, at_once.network.codes)
+    torch.testing.assert_close(one_by_one.network.aligned, at_once.network.aligned)
+    assert torch.equal(at_once.network.codes[-2, :-1], at_once.network.codes[-3, :-1])
+
+
+def test_old_and_new_items_share_one_distribution(trained):
+    old = load(trained(ranking="generative"), beam_size=45)
+    new = old.add_items(["new1"], text_embeddings=np.random.default_rng(1).normal(size=(1, N_TEXT)))
+    keys, scores = new.recommend([["i1", "i2"]], k=new.n_items)
+    assert set(keys[0]) == {*old.item_keys[1:], "new1"}
+    assert np.exp(scores[0]).sum() == pytest.approx(1, abs=1e-4)
 
 
 def test_the_command_writes_an_export_that_recommends_the_same(trained, tmp_path, capsys):
     np.savez(tmp_path / "new.npz", item_keys=["new1"], embeddings=np.ones((1, N_TEXT), np.float32))
     (tmp_path / "new.jsonl").write_text(json.dumps({"item": "new1", "text": "a new one"}) + "\n", encoding="utf-8")
-    arguments = ["add-items", "--checkpoint", trained(), "--items", str(tmp_path / "new.jsonl"), "--text-embeddings", str(tmp_path / "new.npz")]
-    assert main([*arguments, "--output", str(tmp_path / "export")]) == 0
+    items = ["--items", str(tmp_path / "new.jsonl"), "--text-embeddings", str(tmp_path / "new.npz")]
+    assert main(["add-items", "--checkpoint", trained(), *items, "--output", str(tmp_path / "export")]) == 0
     assert "1 new items beside" in capsys.readouterr().out
     expected = load(trained()).add_items(["new1"], text_embeddings=np.ones((1, N_TEXT)))
     found = load(tmp_path / "export")
@@ -120,9 +138,51 @@ def test_texts_are_encoded_as_in_training(trained, monkeypatch):
     assert torch.equal(new.network.aligned, recommender.add_items(["new1"], text_embeddings=np.ones((1, N_TEXT))).network.aligned)
 
 
+@pytest.mark.parametrize("name, content", [
+    ("new.csv", "text,item\n\"a new one, and cheap\",new1\n"),
+    ("new.item", "item_id:token\ttitle:token\nnew1\ta new one, and cheap\n"),
+    ("new.jsonl", '{"item": "new1", "text": "a new one, and cheap"}\n\n')])
+def test_files_of_every_kind_give_the_same_items(tmp_path, name, content):
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    assert read_new_items(tmp_path / name, "{title}") == (["new1"], ["a new one, and cheap"])
+
+
+# Models of before
+
+def test_an_export_of_before_recommends_the_same_and_says_why_it_takes_no_new_items(trained, tmp_path):
+    write_export(load(trained()), tmp_path / "old")
+    header = json.loads((tmp_path / "old" / "settings.json").read_text(encoding="utf-8"))
+    header["format"] = 1
+    header["sha256"].pop("new_items.safetensors")
+    for name in ("text_encoder", "text_embedding_file", "integrated_embedding", "quantizer"):
+        header["settings"].pop(name)
+    (tmp_path / "old" / "settings.json").write_text(json.dumps(header), encoding="utf-8")
+    (tmp_path / "old" / "new_items.safetensors").unlink()
+    old = load(tmp_path / "old")
+    assert old.recommend([["i1", "i2"]]) == load(trained()).recommend([["i1", "i2"]])
+    with pytest.raises(InputError, match="old can recommend but takes no new items.*train again"):
+        old.add_items(["new1"], texts=["some text"])
+    write_export(old, tmp_path / "again")
+    assert load(tmp_path / "again").recommend([["i1", "i2"]]) == old.recommend([["i1", "i2"]])
+    with pytest.raises(InputError, match="takes no new items"):
+        load(tmp_path / "again").add_items(["new1"], texts=["some text"])
+
+
+def test_a_checkpoint_of_before_recommends_and_says_why_it_takes_no_new_items(trained, tmp_path):
+    checkpoint = torch.load(trained(), weights_only=False)
+    del checkpoint["other_parameter"]["codebooks"]
+    torch.save(checkpoint, tmp_path / "old.pth")
+    old = load(tmp_path / "old.pth")
+    assert old.recommend([["i1", "i2"]]) == load(trained()).recommend([["i1", "i2"]])
+    with pytest.raises(InputError, match="takes no new items"):
+        old.add_items(["new1"], text_embeddings=np.ones((1, N_TEXT)))
+
+
 # Bad input
 
-@pytest.mark.parametrize("keys, message", [(["i1"], "already of the catalogue: 'i1'"), (["a", "a"], "given twice: 'a'"), ([], "no new item")])
+@pytest.mark.parametrize("keys, message", [
+    (["i1"], "already of the catalogue: 'i1'"), (["a", "a"], "given twice: 'a'"), ([], "no new item"),
+    (["[PAD]"], "already of the catalogue"), (["a", " "], "number 2 has an empty key"), ("abc", "expected a list of item keys"), ([1.5], "expected item keys as text")])
 def test_keys_that_are_no_new_ones_are_one_clear_error(trained, keys, message):
     with pytest.raises(InputError, match=message):
         load(trained()).add_items(keys, text_embeddings=np.ones((len(keys), N_TEXT)))
@@ -142,7 +202,7 @@ def test_a_model_trained_on_ready_made_embeddings_refuses_texts(trained):
 def test_an_empty_text_is_one_clear_error(trained):
     recommender = load(trained())
     recommender.settings["text_embedding_file"] = None
-    with pytest.raises(InputError, match="'new2'"):
+    with pytest.raises(InputError, match="1 of 2 new items have no text: 'new2'"):
         recommender.add_items(["new1", "new2"], texts=["words", " "])
 
 
@@ -159,7 +219,11 @@ def test_a_last_level_without_a_free_code_is_one_clear_error(trained):
 
 
 @pytest.mark.parametrize("name, text, message", [
-    ("new.jsonl", "{\"item\": \"a\"}", "line 1: expected"), ("new.txt", "a", "neither .item nor .jsonl"), ("absent.jsonl", None, "cannot be read")])
+    ("new.jsonl", '{"item": "a"}', "line 1: expected"), ("new.jsonl", '\n{"item": "a", "text": 7}', "line 2: expected the text of 'a'"),
+    ("new.csv", "item,title\na,b", "columns item, title"),
+    ("new.csv", "item,text\na,b,c", "line 2: expected 2 columns"), ("new.csv", "", "(none)"),
+    ("new.txt", "a", "none of .item, .csv and .jsonl"),
+    ("absent.jsonl", None, "cannot be read")])
 def test_files_of_items_that_cannot_be_read_are_one_clear_error(trained, tmp_path, capsys, name, text, message):
     if text is not None:
         (tmp_path / name).write_text(text, encoding="utf-8")

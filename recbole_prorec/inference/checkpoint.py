@@ -55,14 +55,16 @@ def read_checkpoint(path):
     model, settings, checkpoint = _read(path)
     check_known(model, path)
     if settings.get("ranking") == "stage1":
-        raise InputError(f"{path} was trained by ranking: stage1 and generates no codes. Give a checkpoint of ranking: generative or fused.")
+        raise InputError(f"{path} was trained by ranking: stage1 and generates no codes. Give a checkpoint of ranking: generative or "
+                         "fused.")
     item_keys = checkpoint["other_parameter"].get("item_keys")
     if item_keys is None:
         raise InputError(f"{path} holds no item keys: an earlier version of recbole_prorec wrote it. Train the model again by the same "
                          "command; what lies in cache_dir is not computed twice.")
-    weights = checkpoint["state_dict"]
+    weights, codebooks = checkpoint["state_dict"], checkpoint["other_parameter"].get("codebooks")
     adaptation = {name.removeprefix(ADAPTER): tensor for name, tensor in weights.items() if name.startswith(ADAPTER)}
-    adaptation["codebooks"] = checkpoint["other_parameter"].get("codebooks", torch.zeros(0))
+    if isinstance(codebooks, torch.Tensor):  # a checkpoint of before has none
+        adaptation |= {"codebooks": codebooks, "n_trained": torch.tensor(len(item_keys))}
     return StoredModel(model, {name: settings.get(name) for name in SETTINGS}, tuple(item_keys), weights, adaptation)
 
 

@@ -8,9 +8,11 @@ from recbole_prorec.errors import InputError
 from recbole_prorec.inference import history_file
 from recbole_prorec.inference.export import write_export
 from recbole_prorec.inference.history_file import FORMATS, format_of, read_histories
+from recbole_prorec.inference.item_file import FORMATS as ITEM_FORMATS
+from recbole_prorec.inference.item_file import read_new_items
 from recbole_prorec.inference.list_file import writer
-from recbole_prorec.inference.new_items import NEIGHBOURS, read_new_items
-from recbole_prorec.inference.recommender import BATCH_SIZE, encoded, load
+from recbole_prorec.inference.new_items import NEIGHBOURS
+from recbole_prorec.inference.recommender import BATCH_SIZE, load
 from recbole_prorec.text.embedding_file import load_embedding_file
 from recbole_prorec.text.item_text import item_texts
 
@@ -78,11 +80,10 @@ def export(args):
 
 def add_add_items(commands):
     parser = commands.add_parser("add-items", help="write an export that knows new items too, without training",
-                                 epilog=f"Their codes come from their texts and the frozen codebooks; in the place of the collaborative embedding "
-                                        f"that they lack stands the mean of their {NEIGHBOURS} nearest old items', by text.")
+                                 epilog=f"Their codes come from their texts and the frozen codebooks; in the place of the collaborative "
+                                        f"embedding that they lack stands the mean of their {NEIGHBOURS} nearest trained items', by text.")
     parser.add_argument("--checkpoint", required=True, help=CHECKPOINT)
-    parser.add_argument("--items", required=True, help='a RecBole .item file with the columns of the training, or a .jsonl file of lines such as '
-                                                       '{"item": "i1", "text": "..."}')
+    parser.add_argument("--items", required=True, help=f"{ITEM_FORMATS}; of a .item file, the columns of the training")
     parser.add_argument("--text-embeddings", help="their embeddings from a file (.npz, .npy, .itememb) in the place of the encoder's")
     parser.add_argument("--text-template", help='of the .item file, as "{title}" (default: the trained model\'s text_template)')
     parser.add_argument("--output", required=True, help="a new or an empty folder, for the export")
@@ -93,6 +94,6 @@ def add_items(args):
     recommender = load(args.checkpoint)
     settings = recommender.settings
     keys, texts = read_new_items(args.items, args.text_template or settings["text_template"], settings["ITEM_ID_FIELD"])
-    rows = load_embedding_file(args.text_embeddings, keys) if args.text_embeddings else encoded(settings, keys, texts, show_progress=True)
-    write_export(recommender.add_items(keys, text_embeddings=rows), args.output)
+    given = {"text_embeddings": load_embedding_file(args.text_embeddings, keys)} if args.text_embeddings else {"texts": texts}
+    write_export(recommender.add_items(keys, **given, show_progress=True), args.output)
     print(f"prorec: {len(keys)} new items beside {recommender.n_items} old ones, in {args.output}")

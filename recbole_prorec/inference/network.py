@@ -9,10 +9,11 @@ from recbole_prorec.errors import InputError
 from recbole_prorec.model.ranking import PRORecRanking
 from recbole_prorec.tokenizer.semantic_ids import SemanticIds
 
-# What the network and its ranking are built from, and what item texts are made by.
+OF_NEW_ITEMS = ("text_encoder", "text_embedding_file", "integrated_embedding", "quantizer")
+# What the network and its ranking are built from, what item texts are made by, and how new items get their codes.
 SETTINGS = ("MAX_ITEM_LIST_LENGTH", "hidden_size", "n_layers", "n_heads", "inner_size", "hidden_dropout_prob", "attn_dropout_prob",
             "decoder_size", "decoder_layers", "decoder_heads", "decoder_inner_size", "decoder_dropout_prob", "ranking", "fusion_scope",
-            "beam_size", "text_template", "ITEM_ID_FIELD", "text_encoder", "text_embedding_file", "integrated_embedding", "quantizer")
+            "beam_size", "text_template", "ITEM_ID_FIELD", *OF_NEW_ITEMS)
 ADAPTER = "aligner.adapter."
 
 
@@ -22,7 +23,8 @@ class StoredModel:
 
     Args:
         model: its name. settings: {name: value} of SETTINGS. item_keys: [n_items], row 0 padding. weights: {name: tensor}, codes included.
-        adaptation: what new items need, {name: tensor}: the frozen codebooks, and the weights of stage 1's adaptation layer.
+        adaptation: what new items need, {name: tensor}: the frozen `codebooks`, the weights of stage 1's adaptation layer, and `n_trained`,
+            the items that were trained on, padding included. A model of before has but a part of it, or nothing.
     """
 
     model: str

@@ -10,7 +10,7 @@ from recbole_prorec.errors import InputError
 from recbole_prorec.inference.checkpoint import read_checkpoint
 from recbole_prorec.inference.export import read_export
 from recbole_prorec.inference.network import build
-from recbole_prorec.inference.new_items import extended
+from recbole_prorec.inference.new_items import check_can_grow, check_new_keys, extended
 from recbole_prorec.text.encoder import encode_texts
 
 BATCH_SIZE = 256
@@ -48,7 +48,7 @@ class Recommender:
         self.network, self.device = _moved(build(stored, source), device)
         self.item_id = {key: item for item, key in enumerate(self.item_keys) if item}
 
-    def add_items(self, keys, texts=None, text_embeddings=None):
+    def add_items(self, keys, texts=None, text_embeddings=None, show_progress=False):
         """A `Recommender` that knows new items too, behind the old ones, whose codes stay as they are. Nothing is trained.
 
         Args:
@@ -57,9 +57,12 @@ class Recommender:
         """
         if (texts is None) == (text_embeddings is None):
             raise InputError("new items need either texts or text_embeddings; expected one of the two.")
+        keys = [_key(key) for key in _listed(keys)]
+        check_can_grow(self.stored, self.source)
+        check_new_keys(self.stored, keys)
         if texts is not None:
-            text_embeddings = encoded(self.settings, list(keys), list(texts), self.device)
-        return Recommender(extended(self.stored, list(keys), text_embeddings, self.source), self.source, self.device)
+            text_embeddings = _encoded(self.settings, keys, list(_listed(texts, "texts")), self.device, show_progress)
+        return Recommender(extended(self.stored, keys, text_embeddings), self.source, self.device)
 
     @property
     def max_length(self):
@@ -150,15 +153,18 @@ class Recommender:
         return items.tolist(), scores.tolist()
 
 
-def encoded(settings, keys, texts, device="cpu", show_progress=False):
+def _encoded(settings, keys, texts, device, show_progress):
     """Text embeddings [n, D_text] by the encoder that the model was trained with."""
     if settings["text_embedding_file"]:
-        raise InputError(f"the model was trained with ready-made text embeddings ({settings['text_embedding_file']}), so texts cannot be encoded "
-                         "as they were. Give text_embeddings of the same kind.")
-    blank = [key for key, text in zip(keys, texts) if not text.strip()]
-    if blank or len(texts) != len(keys):
-        raise InputError(f"{len(keys)} new items, {len(texts)} texts, {len(blank)} of them without a word (the first: "
-                         f"{blank[0] if blank else None!r}); expected a text for every item.")
+        raise InputError(f"the model was trained with ready-made text embeddings ({settings['text_embedding_file']}), so texts cannot be "
+                         "encoded as they were. Give text_embeddings (--text-embeddings) of the same kind.")
+    if len(texts) != len(keys):
+        raise InputError(f"{len(keys)} new items came with {len(texts)} texts; expected one for each.")
+    blank = [key for key, text in zip(keys, texts) if not isinstance(text, str) or not text.strip()]
+    if blank:
+        more = f" and {len(blank) - N_NAMED} more" if len(blank) > N_NAMED else ""
+        raise InputError(f"{len(blank)} of {len(keys)} new items have no text: {', '.join(map(repr, blank[:N_NAMED]))}{more}. Expected a "
+                         "word at least for each; nothing else says what they are.")
     return encode_texts(texts, settings["text_encoder"], device=device, show_progress=show_progress)
 
 
@@ -175,10 +181,10 @@ def _check_count(name, value):
         raise InputError(f"{name} is {value!r}; expected a whole number of at least 1.")
 
 
-def _listed(history):
-    if isinstance(history, (str, bytes, dict)) or not hasattr(history, "__iter__"):
-        raise InputError(f"expected a list of item keys, got {history!r:.100}.")
-    return history
+def _listed(values, what="item keys"):
+    if isinstance(values, (str, bytes, dict)) or not hasattr(values, "__iter__"):
+        raise InputError(f"expected a list of {what}, got {values!r:.100}.")
+    return values
 
 
 def _key(key):

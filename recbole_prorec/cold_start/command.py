@@ -1,0 +1,49 @@
+"""prorec cold-start."""
+
+import json
+from pathlib import Path
+
+from recbole_prorec.cold_start.experiment import cold_start
+from recbole_prorec.cold_start.measure import LATEST
+from recbole_prorec.errors import InputError
+
+WAYS = {"PRORec": "the trained model, the held-out items added by their texts; every item is scored, without a beam",
+        "text neighbours": f"cosine to the mean text embedding of the latest {LATEST} items of the history, by the same encoder",
+        "random": "the expectation of a random order"}
+
+
+def add_cold_start(commands):
+    parser = commands.add_parser("cold-start", help="train without some items, add them by their texts, and measure how they do",
+                                 epilog="RecBole's settings are given as --key=value.")
+    parser.add_argument("--dataset", required=True, help="name of the data set")
+    parser.add_argument("--config_files", help="yaml files of settings, separated by blanks")
+    parser.add_argument("--share", type=float, default=0.1, help="of the items that are held out (default: 0.1)")
+    parser.add_argument("--seed", type=int, default=2024, help="of the choice of items and of the training (default: 2024)")
+    parser.add_argument("--output", required=True, help="folder of cold_start.md and cold_start.json")
+    parser.set_defaults(run=run, takes_settings=True)
+
+
+def run(args):
+    folder = Path(args.output)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"the folder {folder} cannot be made ({error}). Give another one.") from error
+    files = args.config_files.split() if args.config_files else None
+    report = cold_start(args.dataset, files, args.share, args.seed, [f"--seed={args.seed}", *args.settings])
+    (folder / "cold_start.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    (folder / "cold_start.md").write_text(as_markdown(report), encoding="utf-8")
+    print(as_markdown(report))
+
+
+def as_markdown(report):
+    lines = [f"# Items that training never saw: {report['dataset']}", "",
+             f"{report['held out']} of {report['items']} items were held out of training (seed {report['seed']}) and added afterwards by "
+             f"their texts, without training. Tested are the {report['users']} users whose last item is one of them; what else is in their "
+             f"history is no candidate. The standard error of a recall is at most {0.5 / report['users'] ** 0.5:.3f}.", ""]
+    for where, ways in report["results"].items():
+        names = list(next(iter(ways.values())))
+        lines += [f"Ranked among {where}:", "", "| | " + " | ".join(names) + " |", "| --- " * (len(names) + 1) + "|"]
+        lines += [f"| {way} | " + " | ".join(f"{found[name]:.4f}" for name in names) + " |" for way, found in ways.items()] + [""]
+    return "\n".join([*lines, *(f"- {way}: {what}" for way, what in WAYS.items()),
+                      f"- settings: `{' '.join(report['settings'])}`", ""])

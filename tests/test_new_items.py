@@ -182,7 +182,8 @@ def test_a_checkpoint_of_before_recommends_and_says_why_it_takes_no_new_items(tr
 
 @pytest.mark.parametrize("keys, message", [
     (["i1"], "already of the catalogue: 'i1'"), (["a", "a"], "given twice: 'a'"), ([], "no new item"),
-    (["[PAD]"], "already of the catalogue"), (["a", " "], "number 2 has an empty key"), ("abc", "expected a list of item keys"), ([1.5], "expected item keys as text")])
+    (["[PAD]"], "already of the catalogue"), (["a", " "], "number 2 has an empty key"), ("abc", "expected a list of item keys"),
+    ([1.5], "expected item keys as text")])
 def test_keys_that_are_no_new_ones_are_one_clear_error(trained, keys, message):
     with pytest.raises(InputError, match=message):
         load(trained()).add_items(keys, text_embeddings=np.ones((len(keys), N_TEXT)))

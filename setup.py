@@ -47,7 +47,7 @@ setup(
         "tqdm",
     ],
     extras_require={
-        "test": ["pytest", "matplotlib", "fastapi", "uvicorn", "httpx", "schemathesis"],
+        "test": ["pytest", "matplotlib", "fastapi", "uvicorn", "httpx", "schemathesis", "hypothesis"],
         "bench": ["cornac==3.0.1", "torch-rechub==0.9.0", "transformers"],  # what benchmarks/ measures us against
         "serve": ["fastapi", "uvicorn"],  # prorec serve
         "compare": ["matplotlib"],  # the plot of compare_recbole

@@ -34,8 +34,16 @@ def test_the_report_has_every_way_and_the_held_out_items_were_not_trained(argume
         seen["keys"] = {line.split("\t")[1] for line in (Path(folder) / dataset / f"{dataset}.inter").read_text().splitlines()[1:]}
         return train(dataset, folder, config_files)
 
+    write = experiment._write_warm
+
+    def caught(folder, dataset, histories, cold, config):
+        seen["cold"] = cold
+        write(folder, dataset, histories, cold, config)
+
     monkeypatch.setattr(experiment, "_train", watched)
+    monkeypatch.setattr(experiment, "_write_warm", caught)
     assert main(arguments) == 0
+    assert seen["cold"] and seen["cold"].isdisjoint(seen["keys"])
     report = json.loads((tmp_path / "report" / "cold_start.json").read_text())
     assert report["held out"] == round(0.1 * report["items"]) and len(seen["keys"]) <= report["items"] - report["held out"]
     for where, n in (("all items", report["items"]), ("held-out items alone", report["held out"])):
@@ -97,3 +105,10 @@ def test_an_impossible_share_is_one_clear_error(arguments, capsys, share):
 def test_other_commands_take_no_settings():
     with pytest.raises(SystemExit):
         main(["export", "--checkpoint", "a.pth", "--output", "b", "--topk=[3]"])
+
+
+@pytest.mark.parametrize("flag, message", [("--epocs=3", "epochs"), ("--ranking=stage1", "new items need codes"), ("--quantizer=rqvae", "residual_kmeans")])
+def test_what_cannot_work_is_refused_before_any_training(arguments, capsys, monkeypatch, flag, message):
+    monkeypatch.setattr(experiment, "_train", None)
+    assert main([*arguments, flag]) == 2
+    assert message in capsys.readouterr().err

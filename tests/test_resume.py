@@ -115,6 +115,11 @@ def test_early_stopping_is_resumed_too(tiny):
     assert again.test() == tested
 
 
+def test_what_is_kept_is_the_average_of_the_weights(tiny):
+    plain, averaged = Run(tiny, average_decay=0.0).fit(), Run(tiny, average_decay=0.999).fit()
+    assert not same_weights(plain, averaged)
+
+
 def test_two_runs_that_start_in_one_second_keep_a_checkpoint_each(tiny, monkeypatch):
     monkeypatch.setattr("recbole.trainer.trainer.get_local_time", lambda: "Jan-01-2026_00-00-00")
     first = Run(tiny).fit()

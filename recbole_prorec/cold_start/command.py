@@ -6,6 +6,7 @@ from pathlib import Path
 from recbole_prorec.cold_start.experiment import cold_start
 from recbole_prorec.cold_start.measure import LATEST
 from recbole_prorec.errors import InputError
+from recbole_prorec.known_settings import check_names_of_settings
 
 WAYS = {"PRORec": "the trained model, the held-out items added by their texts; every item is scored, without a beam",
         "text neighbours": f"cosine to the mean text embedding of the latest {LATEST} items of the history, by the same encoder",
@@ -14,7 +15,7 @@ WAYS = {"PRORec": "the trained model, the held-out items added by their texts; e
 
 def add_cold_start(commands):
     parser = commands.add_parser("cold-start", help="train without some items, add them by their texts, and measure how they do",
-                                 epilog="RecBole's settings are given as --key=value.")
+                                 epilog="RecBole's settings are given as --key=value.", allow_abbrev=False)
     parser.add_argument("--dataset", required=True, help="name of the data set")
     parser.add_argument("--config_files", help="yaml files of settings, separated by blanks")
     parser.add_argument("--share", type=float, default=0.1, help="of the items that are held out (default: 0.1)")
@@ -24,6 +25,7 @@ def add_cold_start(commands):
 
 
 def run(args):
+    check_names_of_settings([setting[2:].split("=")[0] for setting in args.settings], ["PRORec"])
     folder = Path(args.output)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -22,6 +22,7 @@ from recbole_prorec.tokenizer.semantic_ids import SemanticIds
 from recbole_prorec.trainer.average import WeightAverage
 from recbole_prorec.trainer.stages import finished, progress_of, restore
 
+FULL_DECAY = 10**9  # steps, behind which an average uses its whole decay
 VERSION = 2  # raised when a change makes the artifacts of before wrong
 
 
@@ -40,7 +41,7 @@ class StagedTrainer(Trainer):
         super().__init__(config, model)
         self.fit_settings = {"epochs": self.epochs, "learning_rate": self.learning_rate, "stopping_step": self.stopping_step}
         self.tensorboard_folder = getattr(self.tensorboard, "log_dir", None)
-        self.resumed_from = None
+        self.resumed_from = self.step_hook = None
         self.saved_model_file = _unused(self.saved_model_file)  # RecBole names it by the second
 
     def prepare(self, dataset, data_key):
@@ -142,7 +143,11 @@ class StagedTrainer(Trainer):
             self.optimizer = self._build_optimizer()
         self.average = WeightAverage({name: weight for name, weight in self.model.named_parameters() if name.startswith(self.weights[stage])},
                                      self.config["average_decay"])
-        self.optimizer.register_step_post_hook(lambda *_: self.average.update())
+        if not fresh:
+            self.average.step = FULL_DECAY  # a RecBole checkpoint holds the average alone, which goes on as the old one it is
+        if self.step_hook is not None:
+            self.step_hook.remove()
+        self.step_hook = self.optimizer.register_step_post_hook(lambda *_: self.average.update())
         validated = self.run["valid_data"] and self.eval_step > 0
         self.best_epoch, self.best_state = self.start_epoch - 1, self.stage_state() if validated and not fresh else None
 

@@ -52,7 +52,7 @@ class SafePickle:
 
 def read_checkpoint(path):
     """RecBole's .pth of a trained model -> `StoredModel`."""
-    model, settings, checkpoint = _read(path)
+    model, settings, checkpoint = read_parts(path)
     check_known(model, path)
     if settings.get("ranking") == "stage1":
         raise InputError(f"{path} was trained by ranking: stage1 and generates no codes. Give a checkpoint of ranking: generative or "
@@ -68,7 +68,8 @@ def read_checkpoint(path):
     return StoredModel(model, {name: settings.get(name) for name in SETTINGS}, tuple(item_keys), weights, adaptation)
 
 
-def _read(path):
+def read_parts(path):
+    """The name of the model, its settings, and all of the checkpoint."""
     try:
         with open(path, "rb") as file:
             return _parse(file)

@@ -30,7 +30,8 @@ class GenerativeRecommender(CodeRanking, SequentialRecommender):
         self.stage = GENERATION
         self.item_keys = [str(key) for key in dataset.field2id_token[dataset.iid_field]]
         self.codebooks = torch.zeros(0)  # [levels, K, E] of the quantizer; what new items get their codes from
-        self.other_parameter_name = ["item_keys", "codebooks"]  # which RecBole keeps in a checkpoint
+        self.curves = {}  # stage -> [{"epoch", "losses": means over its batches, "valid_score" or None}]
+        self.other_parameter_name = ["item_keys", "codebooks", "curves"]  # which RecBole keeps in a checkpoint
 
     def _windows(self, batch):
         """inputs, targets [B, T] of what `WindowBatches` gives, or of one of RecBole's own interactions."""

@@ -23,7 +23,7 @@ from recbole_prorec.trainer.average import WeightAverage
 from recbole_prorec.trainer.stages import finished, progress_of, restore
 
 FULL_DECAY = 10**9  # steps, behind which an average uses its whole decay
-VERSION = 2  # raised when a change makes the artifacts of before wrong
+VERSION = 3  # raised when a change makes the artifacts of before wrong
 
 
 class StagedTrainer(Trainer):
@@ -141,6 +141,7 @@ class StagedTrainer(Trainer):
             self.start_epoch, self.cur_step, self.best_valid_result = 0, 0, None
             self.best_valid_score = -np.inf if self.valid_metric_bigger else np.inf
             self.optimizer = self._build_optimizer()
+        self._begin_curve(stage, fresh)
         self.average = WeightAverage({name: weight for name, weight in self.model.named_parameters() if name.startswith(self.weights[stage])},
                                      self.config["average_decay"])
         if not fresh:
@@ -151,6 +152,13 @@ class StagedTrainer(Trainer):
         validated = self.run["valid_data"] and self.eval_step > 0
         self.best_epoch, self.best_state = self.start_epoch - 1, self.stage_state() if validated and not fresh else None
 
+    def _begin_curve(self, stage, fresh):
+        """The stage's epochs, as the model and its checkpoints have them; those behind a resumed checkpoint are trained again."""
+        self.curve = [] if fresh else [point for point in self.model.curves.get(stage, []) if point["epoch"] < self.start_epoch]
+        if self.curve and self.curve[-1]["valid_score"] is None and np.isfinite(self.best_valid_score):
+            self.curve[-1]["valid_score"] = float(self.best_valid_score)  # RecBole writes a checkpoint before it tells us the score
+        self.model.curves = {**self.model.curves, stage: self.curve}
+
     def train_stage(self, stage, key, saved=False, callback_fn=None):
         """RecBole's own fit over the stage's epochs, from where `key`'s artifact left off, to the best epoch's weights."""
         state = self.store.load_state(stage, key) if key else None
@@ -159,6 +167,7 @@ class StagedTrainer(Trainer):
             self.heading("finished in an earlier run" if state["finished"] else f"resumed after epoch {state['epoch']} of an earlier run")
         if state is None or not state["finished"]:
             def after_epoch(epoch, valid_score):
+                self.curve[-1]["valid_score"] = float(valid_score)
                 if self.cur_step == 0:
                     self.best_epoch, self.best_state = epoch, self.stage_state()
                 if key:
@@ -187,8 +196,12 @@ class StagedTrainer(Trainer):
     def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
         seed = int(fingerprint({"seed": self.config["seed"], "stage": self.model.stage, "epoch": epoch_idx})[:8], 16)
         torch.manual_seed(seed)
+        batches = self.batches(seed)
         with self.average.training():
-            return super()._train_epoch(self.batches(seed), epoch_idx, loss_func, show_progress)
+            losses = super()._train_epoch(batches, epoch_idx, loss_func, show_progress)
+        parts = losses if isinstance(losses, tuple) else (losses,)
+        self.curve.append({"epoch": epoch_idx, "losses": [float(part) / len(batches) for part in parts], "valid_score": None})
+        return losses
 
     def key(self, stage, **inputs):
         settings = {name: self.config[name] for name in self.settings[stage]}

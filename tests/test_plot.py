@@ -50,6 +50,13 @@ def test_all_names_are_in_the_picture_and_none_hides_another(datasets, n_entries
 
 def test_a_plot_is_drawn_unless_the_metric_is_missing(tmp_path):
     pytest.importorskip("matplotlib")
+    from matplotlib.image import imread
+
     assert draw(rows(), "ndcg@10", tmp_path / "a.png") and (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    pixels = imread(tmp_path / "a.png")[..., :3]
+    inked = (pixels < 0.9).any(axis=2)
+    n_columns = inked.shape[1]
+    assert inked[:, : n_columns // 2].any() and inked[:, -n_columns // 5:].any()  # the panel, and the names beside it
+    assert len(np.unique(pixels[inked].round(1), axis=0)) > 5  # the points' colours
     assert not draw(rows(), "mrr@10", tmp_path / "b.png") and not (tmp_path / "b.png").exists()
     assert not draw([], "ndcg@10", tmp_path / "b.png")

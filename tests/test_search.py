@@ -4,8 +4,10 @@ import csv
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -132,6 +134,7 @@ def test_a_search_ends_with_all_trials_and_a_comparison_of_the_winners(tiny, cap
     winners = make_comparison(read_yaml("results/tiny-tuned.yaml"))
     assert [entry.settings for entry in winners.entries][0] == {"embedding_size": 8, **settings}
     assert winners.trials == 0 and len(winners.runs()) == 4 and winners.name == "tiny-tuned"
+    assert "no entry was tuned more" in " ".join(Path("results/tiny-tuned.yaml").read_text("utf-8").split())
 
 
 def test_a_failing_trial_is_told_of_and_the_others_go_on(tiny):
@@ -141,6 +144,9 @@ def test_a_failing_trial_is_told_of_and_the_others_go_on(tiny):
     assert len(made) == 6
     text = Path("results/tiny-search.md").read_text("utf-8")
     assert "not tuned equally yet**: trials finished are BPR 3, wide 2" in text and "- tiny/wide trial 1-1: it is broken" in text
+    winners = Path("results/tiny-tuned.yaml").read_text("utf-8")
+    comments = " ".join(line.removeprefix("# ") for line in winners.splitlines() if line.startswith("#"))
+    assert "not tuned equally yet: trials finished are BPR 3, wide 2" in comments
     assert run_search(given) == command.SOME_FAILED and made[6:] == ["tiny/wide trial 1-1"]
 
 
@@ -160,6 +166,49 @@ def test_a_trial_looks_at_validation_alone(tiny, monkeypatch):
     record, arrays = worker.train_and_validate(run, "pytest", "checkpoints")
     assert seen and all(data is built[0][1][1] for data in seen)
     assert "test" not in record and arrays == {} and not any(file.is_file() for file in Path("checkpoints").iterdir())
+
+
+def test_a_trial_that_is_never_validated_has_no_score_to_win_with(tiny):
+    given, _ = tiny
+    given["settings"]["eval_step"] = 0
+    run = search.trials_of(make_comparison({"name": "x", **given}))["BPR"][0]
+    with pytest.raises(InputError, match="never validated.* eval_step is 0 of 1 epochs"):
+        worker.train_and_validate(run, "pytest", "checkpoints")
+
+
+@pytest.mark.slow
+def test_a_killed_search_goes_on_with_the_trials_that_are_left(hyperopt, tiny_dataset):
+    settings = {key: value for key, value in tiny_dataset.config.items() if key not in ("metrics", "topk", "seed")}
+    endless = {"name": "endless", "model": "BPR", "settings": {"epochs": 10**6, "stopping_step": 10**6}}
+    rates = {"learning_rate": [0.1, 0.01, 0.001]}
+    given = {"datasets": ["tiny"], "seeds": [1], "settings": settings, "trials": 2,
+             "entries": [{"name": "BPR", "search": rates}, {**endless, "search": rates}]}
+    Path("tiny.yaml").write_text(yaml.safe_dump(given), encoding="utf-8")
+    path = os.pathsep.join([str(Path(quick_start.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
+    process = subprocess.Popen([sys.executable, "-m", "recbole_prorec.compare", "tiny.yaml", "--search"], text=True,
+                               env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        wait_for(Path("results/tiny-search/tiny/endless trial 1-1.log"), process)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        said = process.communicate(timeout=60)[0]
+    assert process.returncode == command.INTERRUPTED and "tiny/BPR trial 1-1: done" in said
+
+    kept = Path("results/tiny-search/tiny/BPR trial 1-1.json")
+    record = json.loads(kept.read_text("utf-8"))
+    assert record["best_valid_score"] >= 0 and record["drawn"]["learning_rate"] in rates["learning_rate"] and "test" not in record
+    made = kept.stat().st_mtime_ns
+    assert command.main(["tiny.yaml", "--search", "--entries", "BPR"]) == 0
+    text = Path("results/tiny-search.md").read_text("utf-8")
+    assert kept.stat().st_mtime_ns == made and "trials finished are BPR 2, endless 0" in text
+
+
+def wait_for(path, process):
+    """Until the file is there; a search that ends before is a failure."""
+    limit = time.monotonic() + 600
+    while not path.exists():
+        assert process.poll() is None and time.monotonic() < limit, "the search never came to its second trial"
+        time.sleep(0.1)
 
 
 # RecBole's own tuning, in a process that begins empty

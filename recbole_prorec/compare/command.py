@@ -104,9 +104,9 @@ def _refuse_changes(comparison, changes):
     changed = {name: change for name, change in changes.items() if change}
     if changed:
         name, change = next(iter(changed.items()))
-        raise InputError(f"{len(changed)} finished runs in {comparison.folder} were made under other conditions; {name}: {change}. Nothing "
-                         "was run or removed. Give the comparison another --name or --output, or delete their .json files to run them anew; "
-                         "--tables shows them as they are.")
+        raise InputError(f"{len(changed)} finished runs in {comparison.folder} were made under other conditions; {name}: {change}. "
+                         "Nothing was run or removed. Give the comparison another --name or --output, or delete their .json files to "
+                         "run them anew; --tables shows them as they are.")
 
 
 def _chosen_entries(comparison, args):

@@ -15,7 +15,7 @@ HOW_TO_PLOT = ("No plot of quality against cost was drawn: that needs matplotlib
                "the metrics.")
 
 CORRECTED = ("Corrected: as if nothing told apart the items that one code stood for before collisions were resolved; each counts for its "
-             "share. Blank for models without codes. All depths are in the .csv.")
+             "share. Blank for models without codes, and for runs that were kept without this view. All depths are in the .csv.")
 
 
 def write_report(comparison, failed, changed):
@@ -91,7 +91,8 @@ def _costs(rows):
                      f"{values['n_parameters']['mean']:,.0f}", f"{values['peak_memory_mib']['mean']:,.0f}"])
     costs = table(["entry", "training, s", "training, CPU s", "test, ms per user", "parameters", "peak memory, MiB"], body)
     note = ("Training includes validation, and stages that the run found done by another one (`or more`: done outside of this comparison, "
-            "at a cost not counted here). Seconds depend on what else the machine does, CPU seconds less. Peak memory: of the whole process.")
+            "at a cost not counted here). Seconds depend on what else the machine does, CPU seconds less. Peak memory: of the whole "
+            "process.")
     return f"{costs}\n\n{note}"
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import textwrap
 from dataclasses import asdict
 
 import numpy as np
@@ -28,7 +29,7 @@ def write_search_report(comparison, trials, failed, changed):
     results.write_text(path["csv"], _csv(rows))
     results.write_text(path["json"], json.dumps({"comparison": asdict(comparison), "trials": rows, "best": best, "missing": missing,
                                                  "changed": changed, "runs": everyone}, indent=1, default=str))
-    results.write_text(tuned, _yaml(comparison, best))
+    results.write_text(tuned, _yaml(comparison, rows, best))
     return [*path.values(), tuned]
 
 
@@ -59,14 +60,15 @@ def _csv(rows):
     return text.getvalue()
 
 
-def _yaml(comparison, best):
+def _yaml(comparison, rows, best):
     entries = [{"name": entry.name, "model": entry.model, "settings": {**entry.settings, **best[entry.name]["settings"]},
                 **({"seeds": entry.seeds} if entry.seeds else {})} for entry in comparison.entries if entry.name in best]
     found = {**asdict(comparison), "entries": entries}
     kept = {key: found[key] for key in ("datasets", "seeds", "reference", "settings", "metrics", "topk", "output", "entries")}
     if comparison.reference not in best:
         del kept["reference"]
-    return f"# The best of {comparison.trials} trials of each entry on validation\n" + yaml.safe_dump(kept, sort_keys=False)
+    said = f"The best on validation of each entry's trials. {_equality(comparison, rows).replace('**', '')}"
+    return textwrap.fill(said, 140, initial_indent="# ", subsequent_indent="# ") + "\n" + yaml.safe_dump(kept, sort_keys=False)
 
 
 def _markdown(comparison, rows, best, everyone, missing, changed, tuned):

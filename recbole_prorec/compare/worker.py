@@ -49,7 +49,11 @@ def train_and_test(run, command, checkpoints):
 
 def train_and_validate(run, command, checkpoints):
     """The record of a trial; nobody looks at the test set."""
-    return {**train(run, command, checkpoints, saved=False)[1], "drawn": run.drawn, **_memory()}, {}
+    record = train(run, command, checkpoints, saved=False)[1]
+    if not record["valid"]:
+        raise InputError(f"the trial was never validated, so nothing says how good its settings are: eval_step is "
+                         f"{record['settings']['eval_step']} of {record['settings']['epochs']} epochs. Set it from 1 to epochs.")
+    return {**record, "drawn": run.drawn, **_memory()}, {}
 
 
 def train(run, command, checkpoints, saved):
@@ -63,7 +67,8 @@ def train(run, command, checkpoints, saved):
         "valid": _plain(best_valid), "valid_metric": config["valid_metric"].lower(), "valid_metric_bigger": config["valid_metric_bigger"],
         "best_valid_score": float(best_valid_score), "training_seconds": training[0], "training_cpu_seconds": training[1], "stages": stages,
         "n_parameters": sum(parameter.numel() for parameter in model.parameters()), "flops": flops,
-        "settings": {name: _jsonable(value) for name, value in sorted(config.final_config_dict.items()) if name not in results.WITHOUT_EFFECT},
+        "settings": {name: _jsonable(value) for name, value in sorted(config.final_config_dict.items())
+                     if name not in results.WITHOUT_EFFECT},
         "threads": torch.get_num_threads(), "commit": commit(), "machine": machine(), "versions": versions(),
         "command": command, **conditions,
     }

@@ -332,7 +332,8 @@ def test_the_command_serves_on_loopback_until_interrupted(run, recommender):
     item_file = str(Path(run.dataset.dataset_path, "tiny.item"))
     words = ["serve", "--checkpoint", run.trainer.saved_model_file, "--port", "0", "--show-text", item_file, "--text-template", "{title}"]
     process = subprocess.Popen([sys.executable, "-m", "recbole_prorec.command", *words], stderr=subprocess.PIPE, text=True,
-                               cwd=Path(__file__).parents[1], env={**os.environ, "OMP_NUM_THREADS": "1"})
+                               cwd=Path(__file__).parents[1], env={**os.environ, "OMP_NUM_THREADS": "1"},
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # a job in the background ignores it
     try:
         said = process.stderr.readline()
         url = said.split()[6].rstrip(",")

@@ -11,7 +11,6 @@ from recbole_prorec.artifacts import ArtifactStore
 from recbole_prorec.cold_start.measure import measure, model_scores, text_scores
 from recbole_prorec.errors import InputError
 from recbole_prorec.inference.recommender import load
-from recbole_prorec.registry import Protocol
 from recbole_prorec.text.encoder import text_embeddings
 
 ALL, HELD_OUT = "all items", "held-out items alone"
@@ -54,7 +53,6 @@ def _dataset(dataset, config_files, settings):
     from recbole.data import create_dataset
 
     sys.argv[1:] = settings  # RecBole's Config reads its settings from there
-    Protocol.for_all_models = True
     config = Config(model="PRORec", dataset=dataset, config_file_list=config_files)
     if config["ranking"] == "stage1" or config["quantizer"] != "residual_kmeans":
         raise InputError(f"ranking is {config['ranking']} and quantizer {config['quantizer']}; new items need codes, of residual_kmeans. Set "

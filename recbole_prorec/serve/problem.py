@@ -15,8 +15,7 @@ class Refusal(Exception):
 
 def problem(refusal, headers=None):
     """In ASCII: what a message names may hold characters that UTF-8 cannot carry."""
-    more = {503: {"retry-after": "1"}, 408: {"connection": "close"}, 413: {"connection": "close"}}  # the rest of a body is not waited for
-    headers = {**more.get(refusal.status, {}), **(headers or {})}
+    headers = {**({"retry-after": "1"} if refusal.status == 503 else {}), **(headers or {})}
     return Response(dumps(refusal.content), refusal.status, headers, media_type="application/json")
 
 

@@ -50,6 +50,7 @@ setup(
         "test": ["pytest", "matplotlib", "fastapi", "uvicorn", "httpx", "schemathesis", "hypothesis"],
         "bench": ["cornac==3.0.1", "torch-rechub==0.9.0", "transformers"],  # what benchmarks/ measures us against
         "serve": ["fastapi", "uvicorn"],  # prorec serve
+        "report": ["matplotlib"],  # prorec report
         "compare": ["matplotlib"],  # the plot of compare_recbole
         "hyper": ["hyperopt==0.2.5", "setuptools<82"],  # what RecBole's HyperTuning runs with; hyperopt imports pkg_resources
     },

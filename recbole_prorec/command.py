@@ -7,10 +7,11 @@ import sys
 from recbole_prorec.cold_start.command import add_cold_start
 from recbole_prorec.errors import InputError
 from recbole_prorec.inference.commands import add_add_items, add_export, add_recommend
+from recbole_prorec.report.command import add_report
 from recbole_prorec.serve.command import add_serve
 
 USAGE_ERROR, INTERRUPTED = 2, 130
-COMMANDS = (add_recommend, add_export, add_add_items, add_cold_start, add_serve)
+COMMANDS = (add_recommend, add_export, add_add_items, add_cold_start, add_report, add_serve)
 
 
 def main(arguments=None):

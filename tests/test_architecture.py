@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "recbole_prorec"
 FLOORS = ["nn", "data", "text", "tokenizer", "generation", "model", "inference", "serve", "trainer", "report", "known_settings", "quick_start", "compare", "cold_start", "command"]
 ROOTS = {"errors": set(), "import_hooks": set(), "artifacts": {"errors"}, "compat": {"import_hooks"},
          "registry": {"errors", "import_hooks"}}
-RIM = {"data", "model", "trainer", "compat", "registry", "known_settings", "quick_start", "compare", "cold_start"}
+RIM = {"data", "model", "trainer", "report", "compat", "registry", "known_settings", "quick_start", "compare", "cold_start"}
 
 
 def imports(source):

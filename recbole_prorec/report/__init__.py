@@ -1,0 +1,1 @@
+"""What a trained model learned, as one page: prorec report."""

@@ -1,0 +1,142 @@
+"""What a report is of: the trained network, the data set that it was trained on, and the texts of its items."""
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from recbole.config import Config
+from recbole.data import create_dataset
+
+from recbole_prorec.artifacts import ArtifactStore
+from recbole_prorec.data.histories import Histories
+from recbole_prorec.errors import InputError
+from recbole_prorec.inference.checkpoint import read_parts
+from recbole_prorec.inference.recommender import load
+from recbole_prorec.text.encoder import text_embeddings
+from recbole_prorec.text.item_text import item_texts
+from recbole_prorec.tokenizer.alignment import integrated_embedding
+
+PLAIN = (bool, int, float, str, type(None))
+
+
+@dataclass
+class TestCases:
+    """The test rows, one for each user by leave-one-out.
+
+    Args:
+        user_keys: [U]. histories: [U] lists of item ids, as long as the model reads them. n_before: [U] the user's interactions in training
+            and validation. targets: [U] item ids.
+    """
+
+    user_keys: np.ndarray
+    histories: list
+    n_before: np.ndarray
+    targets: np.ndarray
+
+
+@dataclass
+class Source:
+    """Args: recommender: of the checkpoint. settings: all of its training's. curves: {stage: points}. texts: [n_items] of the items.
+    popularity: [n_items] interactions in training. cases: `TestCases`. spaces: {"E_C", "E_T", "E_S", "integrated": [n_items, D]}."""
+
+    recommender: object
+    settings: dict
+    curves: dict
+    texts: list
+    popularity: np.ndarray
+    cases: TestCases
+    spaces: dict
+
+
+def read_source(path):
+    """Everything that a report needs, out of a checkpoint and the files of its data set. Nothing that the checkpoint names is run."""
+    if Path(path).is_dir():
+        raise InputError(f"{path} is a folder; a report needs the checkpoint (.pth), which says what the model was trained on.")
+    recommender = load(path)
+    _, settings, parts = read_parts(path)
+    config = _config(settings)
+    _check_files(config, path)
+    train, valid, test = _splits(config, path)
+    if tuple(map(str, train.field2id_token[train.iid_field])) != recommender.item_keys:
+        raise InputError(f"the items in {config['data_path']} are not those that {path} was trained on. Give the data set as it was.")
+    texts = _texts(config, recommender.item_keys)
+    return Source(recommender, settings, parts["other_parameter"].get("curves") or {}, texts,
+                  np.bincount(Histories.from_dataset(train).items, minlength=train.item_num), _cases(train, valid, test),
+                  _spaces(recommender, config))
+
+
+def _config(settings):
+    """RecBole's, with every plain setting as the checkpoint has it."""
+    arguments, sys.argv[1:] = sys.argv[1:], []  # RecBole's Config reads settings from there
+    try:
+        config = Config(model=settings["model"], dataset=settings["dataset"], config_dict={"use_gpu": False, "gpu_id": ""})
+    finally:
+        sys.argv[1:] = arguments
+    own = {"use_gpu", "gpu_id", "device", *({"data_path"} if settings["dataset"] == "ml-100k" else ())}  # it lies in RecBole's package
+    for name, value in settings.items():
+        if name not in own and _is_plain(value):
+            config[name] = value
+    config["save_dataset"] = config["save_dataloaders"] = False
+    return config
+
+
+def _is_plain(value):
+    if isinstance(value, dict):
+        return all(map(_is_plain, (*value.keys(), *value.values())))
+    return all(map(_is_plain, value)) if isinstance(value, (list, tuple)) else isinstance(value, PLAIN)
+
+
+def _check_files(config, path):
+    """RecBole would try to download what is missing."""
+    parts = config["benchmark_filename"]
+    names = [f"{config['dataset']}.{part}.inter" for part in parts] if parts else [f"{config['dataset']}.inter"]
+    missing = [name for name in names if not os.path.isfile(os.path.join(config["data_path"], name))]
+    if missing:
+        raise InputError(f"{', '.join(missing)} is not in {config['data_path']}, where {path} was trained from. Put the data set's files "
+                         "there, or run the report in the folder in which the training ran.")
+
+
+def _splits(config, path):
+    try:
+        return create_dataset(config).build()
+    except Exception as error:  # RecBole and pandas have a dozen types for a file that is not what it was
+        raise InputError(f"the data set in {config['data_path']} cannot be read as it was when {path} was trained ({type(error).__name__}: "
+                         f"{error}). Give the data set as it was.") from error
+
+
+def _cases(train, valid, test):
+    rows = test.inter_feat
+    users, lengths = rows[test.uid_field].numpy(), rows[test.item_list_length_field].numpy()
+    seen = sum(np.bincount(part.inter_feat[part.uid_field].numpy(), minlength=test.user_num) for part in (train, valid))
+    histories = [items[:length].tolist() for items, length in zip(rows[test.item_id_list_field].numpy(), lengths)]
+    n_before = np.maximum(seen[users] + 1, lengths)  # + 1: the first item is the target of no row
+    return TestCases(test.field2id_token[test.uid_field][users].astype(str), histories, n_before, rows[test.iid_field].numpy())
+
+
+def _item_file(config):
+    return os.path.join(config["data_path"], f"{config['dataset']}.item")
+
+
+def _texts(config, item_keys):
+    """Row 0 empty; keys alone where the model was trained without texts."""
+    if config["text_embedding_file"] and not os.path.exists(_item_file(config)):
+        return ["", *item_keys[1:]]
+    return ["", *item_texts(_item_file(config), item_keys[1:], config["text_template"], config["ITEM_ID_FIELD"], config["field_separator"],
+                            config["encoding"] or "utf-8")]
+
+
+def _spaces(recommender, config):
+    """The raw text embeddings are found in the cache, or made again."""
+    text, _ = text_embeddings(
+        ArtifactStore(config["cache_dir"]), recommender.item_keys, _item_file(config), config["text_template"], config["text_encoder"],
+        config["text_embedding_file"], config["text_batch_size"], "cpu", False, config["ITEM_ID_FIELD"], config["field_separator"],
+        config["encoding"] or "utf-8")
+    collaborative, adapted = recommender.network.aligned.chunk(2, dim=1)
+    text = torch.from_numpy(text)
+    spaces = {"E_C": collaborative, "E_T": adapted, "E_S": text,
+              "naive": integrated_embedding("naive_concat", collaborative, adapted, text),
+              "integrated": integrated_embedding(config["integrated_embedding"], collaborative, adapted, text)}
+    return {name: space.numpy() for name, space in spaces.items()}

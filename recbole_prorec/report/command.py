@@ -12,9 +12,9 @@ DPI = 150
 
 def add_report(commands):
     parser = commands.add_parser("report", help="write what a trained model learned as a page, pictures and numbers",
-                                 epilog=f"{PAGE} holds all pictures itself and opens offline; the data set's files must be where they were.")
+                                 epilog=f"{PAGE} holds its pictures and opens offline; the data set's files must be where they were.")
     parser.add_argument("--checkpoint", required=True, help="a RecBole checkpoint of PRORec (.pth)")
-    parser.add_argument("--output", required=True, help=f"a new or an empty folder, for {PAGE}, {NUMBERS} and the pictures")
+    parser.add_argument("--output", required=True, help=f"a new or an empty folder, for {PAGE}, {NUMBERS}, pictures")
     parser.set_defaults(run=run)
 
 
@@ -35,7 +35,8 @@ def run(args):
         (folder / NUMBERS).write_text(json.dumps(numbers, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         (folder / PAGE).write_text(make_page(source, numbers, images), encoding="utf-8", errors="replace")
     except OSError as error:
-        raise InputError(f"the report in {folder} cannot be written ({error}). Give a folder that can be written to, with room left.") from error
+        raise InputError(f"the report in {folder} cannot be written ({error}). Give a folder that can be written to, with room "
+                         "left.") from error
     print(f"prorec: the report is {folder / PAGE}")
 
 

@@ -13,22 +13,22 @@ MOST_POINTS = 5000
 
 
 def curves(stage, points, metric):
-    """Training losses above, the validation score below."""
-    figure = _figure(5.4)
-    upper, lower = figure.subplots(2, sharex=True)
-    epochs = [point["epoch"] + 1 for point in points]
+    """A panel for each training loss, and one for the validation score."""
     losses = list(zip(*(point["losses"] for point in points)))
-    names = LOSSES.get(stage, ())
-    for number, values in enumerate(losses):
-        upper.plot(epochs, values, marker=".", label=names[number] if len(names) == len(losses) else f"loss {number + 1}")
-    upper.set(ylabel="training loss", title=stage)
-    upper.legend(fontsize=8)
+    figure = _figure(1.3 * (len(losses) + 1) + 0.6)
+    *upper, lower = figure.subplots(len(losses) + 1, sharex=True)
+    for panel, name, values in zip(upper, LOSSES[stage], losses):
+        panel.plot([point["epoch"] + 1 for point in points], values, marker=".")
+        panel.set_ylabel(name, fontsize=9)
     scored = [(point["epoch"] + 1, point["valid_score"]) for point in points if point["valid_score"] is not None]
     if scored:
         lower.plot(*zip(*scored), marker=".", color="black")
-    lower.set(xlabel="epoch", ylabel=f"validation {metric}")
+    lower.set_ylabel(metric, fontsize=9)
+    lower.set_xlabel("epoch")
     lower.xaxis.get_major_locator().set_params(integer=True)
-    _grid(upper, lower)
+    figure.suptitle(stage)
+    figure.align_ylabels()
+    _grid(*upper, lower)
     return figure
 
 

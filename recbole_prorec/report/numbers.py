@@ -30,6 +30,7 @@ def all_numbers(source, checkpoint):
                     "by_history_length": by_group(cases.n_before, recall, ndcg)},
         "beam": {"size": recommender.network.beam_size, "levels": beam_numbers(beam_survival(recommender, cases))},
         "domination": domination_numbers(source, codes), "samples": samples(source, lists),
+        "codes_of_items": dict(zip(recommender.item_keys[1:], codes[1:].tolist())),
     }
 
 

@@ -16,12 +16,13 @@ h3 { font-size: 1rem; }
 p, dd { max-width: 46rem; } dt { font-weight: 600; } dd { margin: 0 0 .5rem; }
 nav a { display: inline-block; margin-right: .9rem; padding: .3rem 0; } a { color: #0b57a4; }
 .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); gap: 1rem; align-items: start; }
-figure { margin: 0; } img { max-width: 100%; height: auto; display: block; } figcaption, .small { font-size: .85rem; color: #555; }
+figure { margin: 0; max-width: 32rem; } img { max-width: 100%; height: auto; display: block; } figcaption, .small { font-size: .85rem;
+  color: #555; }
 .table { overflow-x: auto; max-width: 100%; } table { border-collapse: collapse; margin: .5rem 0; font-size: .9rem; }
 th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #e3e3e3; overflow-wrap: normal; vertical-align: top; }
 th { font-weight: 600; } th:first-child, td:first-child { text-align: left; padding-left: 0; }
-details { margin: .1rem 0; } summary { cursor: pointer; padding: .2rem 0; } details details, details ul { margin-left: .8rem; }
-details ul { padding-left: .8rem; margin-top: 0; } code { background: #f1f1f1; padding: 0 .25rem; border-radius: 3px; }
+summary { cursor: pointer; padding: .2rem 0; } details details { margin-left: .9rem; } .leaf { padding: .2rem 0 .2rem .95rem; }
+details .leaf { margin-left: .9rem; } code { background: #f1f1f1; padding: 0 .25rem; border-radius: 3px; }
 .hit { font-weight: 600; } .columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 20rem), 1fr)); gap: 0 2rem; }
 """
 

@@ -26,7 +26,8 @@ def curves(source, numbers, shown):
 def codes(source, numbers, shown):
     code = numbers["codes"]
     last = len(code["levels"])
-    levels = [(f"{row['level']}" + (" (tells collisions apart)" if row["level"] == last else ""), f"{row['used']} of {row['codebook_size']}",
+    levels = [(f"{row['level']}" + (" (tells collisions apart)" if row["level"] == last else ""),
+               f"{row['used']} of {row['codebook_size']}",
                f"{row['entropy_bits']:.2f} of {row['most_bits']:.2f}") for row in code["levels"]]
     prefixes = [(row["length"], row["n_prefixes"], row["largest"], f"{row['median']:g}", row["with_one_item"]) for row in code["prefixes"]]
     return (paragraph("Codes used of each level, and the entropy of their use over items, -Σ p log2 p: as many bits as log2 of the "
@@ -39,8 +40,8 @@ def codes(source, numbers, shown):
 
 def tree(source, numbers, shown):
     table_of_codes = source.recommender.network.codes.cpu().numpy()
-    return (paragraph("A prefix of codes, how many items have it, and the first of them. Unfold it to go on; the number behind an item is "
-                      "its key.") + explorer(code_tree(table_of_codes), source.recommender.item_keys, source.texts))
+    return (paragraph("A prefix of codes, how many items have it, and the first of them; behind an item stands its key. Unfold a prefix to "
+                      "go on.") + explorer(code_tree(table_of_codes), source.recommender.item_keys, source.texts))
 
 
 def maps(source, numbers, shown):
@@ -86,20 +87,20 @@ def domination(source, numbers, shown):
     domination = numbers["domination"]
     k = domination["k"]
     about = [
-        ("The question", "Put side by side, one modality can drown the other: then neighbours in the combination are the neighbours of that "
-         "modality alone. Each row is a modality, each column a representation of the same items, each number what survives of the one in "
-         "the other."),
+        ("The question", "Put side by side, one modality can drown the other: then neighbours in the combination are the neighbours of "
+         "that modality alone. Each column is a modality, each row a representation of the same items, each number what survives of the "
+         "one in the other."),
         ("Modalities", "E_C: the collaborative embeddings of stage 1. E_S: the text encoder's embeddings. E_T: E_S behind the adaptation "
          "layer. Their mean lengths: " + ", ".join(f"{name} {length:.3g}" for name, length in domination["mean_length"].items()) + "."),
         ("Representations", f"Naive concatenation: [E_C, E_S] as they are. Integrated: what was quantized (integrated_embedding: "
          f"{numbers['settings']['integrated_embedding']}). Codes: one-hot prefixes, a column for every prefix of every length, without the "
          "level that tells collisions apart, so that the similarity of two items is the number of leading codes they share."),
-        (f"Overlap of neighbourhoods, k = {k}", f"Mean over items of the share of its {k} nearest neighbours by cosine, itself left out, that "
-         "are among its nearest in the other space as well. Items that tie for the last places, as of codes they do, share them: the number "
-         f"is the mean over all orders of tied items, and so stays below 1 even between equal codes. 1: all neighbours survive; by chance: "
-         f"{domination['overlap_by_chance']:.4f}."),
-        ("Linear CKA", "Of centred X and Y: |Y'X|² / (|X'X| |Y'Y|), Frobenius norms: how alike the similarities of all pairs of items are. "
-         "1: equal but for a rotation and a scale; 0: unrelated."),
+        (f"Overlap of neighbourhoods, k = {k}", f"Mean over items of the share of its {k} nearest neighbours by cosine, itself left out, "
+         "that are among its nearest in the other space as well. Items that tie for the last places, as of codes they do, share them: the "
+         f"number is the mean over all orders of tied items, and so stays below 1 even between equal codes. 1: all neighbours survive; by "
+         f"chance: {domination['overlap_by_chance']:.4f}."),
+        ("Linear CKA", "Of centred X and Y: |Y'X|² / (|X'X| |Y'Y|), Frobenius norms: how alike the similarities of all pairs of items "
+         "are. 1: equal but for a rotation and a scale; 0: unrelated."),
         ("Items", f"{domination['n_items']} of {numbers['n_items']}" + (", drawn at random." if domination["n_items"] < numbers["n_items"]
                                                                        else ".")),
     ]
@@ -110,8 +111,8 @@ def domination(source, numbers, shown):
 def _survival(domination, measure, title):
     survival = domination["survival"]
     names = list(next(iter(survival.values())))
-    rows = [(name, *(f"{row[other][measure]:.3f}" for other in names)) for name, row in survival.items()]
-    return f"<h3>{title}</h3>" + table(("", *(name if name.startswith("E_") else SPACES[name].split()[0] for name in names)), rows)
+    rows = [(name if name in survival else SPACES[name], *(f"{row[name][measure]:.3f}" for row in survival.values())) for name in names]
+    return f"<h3>{title}</h3>" + table(("survives in", *(f"of {name}" for name in survival)), rows)
 
 
 def _with_error(row, name):

@@ -22,7 +22,7 @@ def explorer(tree, item_keys, texts):
 
 def _branch(prefix, branch, item_keys, texts):
     if len(branch.items) == 1:
-        return f"<ul><li>{_code(prefix)} {item(item_keys[branch.items[0]], texts[branch.items[0]])}</li></ul>"
+        return f'<div class="leaf">{_code(prefix)} {item(item_keys[branch.items[0]], texts[branch.items[0]])}</div>'
     hints = "; ".join((texts[i] or item_keys[i])[:32] for i in branch.items[:N_HINTS])
     inside = "".join(_branch((*prefix, code), child, item_keys, texts) for code, child in branch.children.items())
     return (f'<details><summary>{_code(prefix)} {len(branch.items)} items <span class="small">{escape(hints)}</span></summary>'

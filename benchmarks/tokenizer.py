@@ -8,7 +8,7 @@ vectors, its residual k-means as many iterations as ours, its RQ-VAE as many epo
 import common
 import numpy as np
 import torch
-from training import HISTORIES
+from training import TARGETS_A_STEP
 from training import ours as epoch
 from workload import N_CODED, SEED, TEXT_SIZE, K, T, Workload, parse, parser, scratch, vectors
 
@@ -24,7 +24,7 @@ EPOCHS, ITERATIONS = 4, 25  # of the RQ-VAE in one call, its k-means start inclu
 
 def alignment(workload):
     histories = workload.histories()
-    batches = list(WindowBatches(histories, T, 10, HISTORIES, "cpu", SEED))
+    batches = list(WindowBatches(histories, T, 10, TARGETS_A_STEP, "cpu", SEED))
     return {"alignment, a whole epoch": epoch(workload.aligner(), batches, histories.n_targets)}
 
 

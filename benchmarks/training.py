@@ -13,7 +13,8 @@ from recbole_prorec.data.histories import TARGETS, WindowBatches
 from recbole_prorec.data.prefixes import PrefixBatches
 
 REFERENCE, TIGER = "PRORec, stage 2", "TIGER, encoder_decoder"
-HISTORIES, PREFIXES, SASREC_BATCH = 64, 256, 256  # the first two are the defaults of PRORec and TIGER
+TARGETS_A_STEP, PREFIXES, SASREC_BATCH = 512, 256, 256  # the first two are the defaults of PRORec and TIGER
+HISTORIES = TARGETS_A_STEP // T
 BATCHES = 8  # of real lengths in one call
 
 
@@ -58,7 +59,7 @@ def full_histories(workload, backbones):
 
 def real_histories(workload, backbones):
     stage_1, stage_2, causal, encoder_decoder, _ = backbones
-    windows = some(WindowBatches(workload.histories(), T, 10, HISTORIES, "cpu", SEED), BATCHES)
+    windows = some(WindowBatches(workload.histories(), T, 10, TARGETS_A_STEP, "cpu", SEED), BATCHES)
     prefixes = some(PrefixBatches(workload.train_data._dataset, PREFIXES, "cpu", SEED), 2)
     n_targets = sum(int((batch[TARGETS] > 0).sum()) for batch in windows)
     return {REFERENCE: ours(stage_2, windows, n_targets), "PRORec, stage 1": ours(stage_1, windows, n_targets),

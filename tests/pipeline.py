@@ -7,7 +7,7 @@ from recbole.utils import get_model, get_trainer, init_logger, init_seed
 
 SMALL = {"hidden_size": 16, "n_layers": 1, "n_heads": 2, "inner_size": 32, "decoder_size": 16, "decoder_layers": 1, "decoder_heads": 2,
          "decoder_inner_size": 32, "n_levels": 2, "codebook_size": 8, "beam_size": 20, "alignment_epochs": 3, "epochs": 3,
-         "histories_per_batch": 32, "use_gpu": False, "seed": 7, "state": "ERROR", "metric_decimal_place": 10}
+         "train_batch_size": 128, "use_gpu": False, "seed": 7, "state": "ERROR", "metric_decimal_place": 10}
 
 
 def settings(tiny, **changes):

@@ -68,5 +68,5 @@ def test_what_is_quantized(text):
     assert torch.equal(integrated_embedding("collaborative", *given), collaborative)
     assert torch.equal(integrated_embedding("semantic", *given), text)
     assert torch.equal(integrated_embedding("naive_concat", *given), torch.cat([collaborative, text], dim=1))
-    with pytest.raises(InputError, match="integrated_embedding is 'both'; expected concat"):
+    with pytest.raises(InputError, match="integrated_embedding is 'both'; expected sum"):
         integrated_embedding("both", *given)

@@ -89,10 +89,17 @@ def test_batches_ask_for_every_target_once_with_the_item_before_it_as_last_input
     asked = []
     for batch in batches(histories):
         inputs, targets = batch[INPUTS], batch[TARGETS]
-        assert inputs.shape == targets.shape and inputs.shape[0] <= 4 and inputs.shape[1] <= 5
+        assert inputs.shape == targets.shape and  inputs.shape[1] <= 5
         assert (inputs[targets > 0] == targets[targets > 0] - 1).all()  # every item here follows the number before it
         asked += targets[targets > 0].tolist()
     assert sorted(asked) == sorted(histories.items[histories.is_target].tolist())
+
+
+def test_a_batch_asks_for_about_as_many_targets_as_it_is_told_however_long_the_histories_are():
+    histories = Histories.from_rows(*rows_of([*([1, 2, 3] for _ in range(40)), *(list(range(1, 60)) for _ in range(5))]))
+    asked = [int((batch[TARGETS] > 0).sum()) for batch in batches(histories, batch_size=16)]
+    assert sum(asked) == histories.n_targets
+    assert sum(16 - 5 < number < 16 + 5 for number in asked) >= len(asked) - 1  # within a window of it, but for what is left at the end
 
 
 def test_padding_stands_behind_the_items():

@@ -156,7 +156,7 @@ def test_it_learns_what_follows_what(tmp_path, monkeypatch, backbone, learning_r
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["pytest"])
     small = {"hidden_size": 32, "head_size": 16, "inner_size": 64, "epochs": 15, "stopping_step": 15, "train_batch_size": 16,
-             "histories_per_batch": 8, "learning_rate": learning_rate, "hidden_dropout_prob": 0.0, "attn_dropout_prob": 0.0,
+             "learning_rate": learning_rate, "hidden_dropout_prob": 0.0, "attn_dropout_prob": 0.0,
              "decoder_dropout_prob": 0.0}
     run = Run(write_markov_dataset(tmp_path, n_items=20, n_users=100, length=7), **{**SMALL, **small}, backbone=backbone)
     assert run.fit().test()["recall@5"] > at_least  # by chance it would be 0.25

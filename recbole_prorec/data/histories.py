@@ -95,25 +95,30 @@ def _follows(users, lists, lengths, targets):
 class WindowBatches:
     """One epoch of windows as batches of tensors, longest windows together, so that little of a batch is padding.
 
-    Iterating gives RecBole interactions of INPUTS [B, T] and TARGETS [B, T]; padding is 0, and so is a target not asked for.
+    A batch is as many windows as ask for `batch_size` targets, however long they are, so that every target weighs the same in an epoch
+    and a step costs the same. Iterating gives RecBole interactions of INPUTS [B, T] and TARGETS [B, T]; padding is 0, and so is a target
+    not asked for.
     """
 
     def __init__(self, histories, length, stride, batch_size, device, seed):
-        self.length, self.batch_size = length, batch_size
         self.items = torch.from_numpy(histories.items).to(device)
         self.wanted = torch.from_numpy(np.where(histories.is_target, histories.items, 0)).to(device)
         rng = np.random.default_rng(seed)
         begin, end, ask = histories.windows(length, stride, rng)
         order = shuffled_by_length(end - begin, rng)
+        asked = np.concatenate([[0], histories.is_target.cumsum()])
+        n_targets = (asked[end + 1] - asked[ask + 1])[order].cumsum()
+        first = np.flatnonzero(np.diff((n_targets - 1) // batch_size, prepend=-1))
         self.begin, self.end, self.ask = (torch.from_numpy(array[order]).to(device) for array in (begin, end, ask))
-        self.batch_order = rng.permutation(-(-len(order) // batch_size))
+        self.rows = [slice(a, b) for a, b in zip(first, [*first[1:], len(order)])]
+        self.batch_order = rng.permutation(len(self.rows))
 
     def __len__(self):
         return len(self.batch_order)
 
     def __iter__(self):
         for batch in self.batch_order:
-            rows = slice(batch * self.batch_size, (batch + 1) * self.batch_size)
+            rows = self.rows[batch]
             begin, end, ask = self.begin[rows, None], self.end[rows, None], self.ask[rows, None]
             at = begin + torch.arange(int((end - begin).max()), device=begin.device)
             inside = at < end

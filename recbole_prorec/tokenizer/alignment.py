@@ -89,9 +89,9 @@ class AlignmentModel(nn.Module):
 def integrated_embedding(kind, collaborative, adapted, text):
     """What is quantized, [n_items, .].
 
-    concat: both halves normalised, side by side. collaborative: E_C, the first version's reading. semantic: the raw text embedding, as
-    TIGER. naive_concat: raw E_C and raw text side by side, the combination that the paper argues against. sum: E_C + E_T, what
-    stage 1 scores with.
+    sum: E_C + E_T, what stage 1 scores with, so that its products with the states are what the codes keep. concat: both halves
+    normalised, side by side, the reading of the paper's third version; collaborative: E_C, of its first. semantic: the raw text embedding,
+    as TIGER. naive_concat: raw E_C and raw text side by side, the combination that the paper argues against.
     """
     if kind == "concat":
         return torch.cat([F.normalize(collaborative, dim=1), F.normalize(adapted, dim=1)], dim=1)
@@ -99,5 +99,5 @@ def integrated_embedding(kind, collaborative, adapted, text):
         return torch.cat([collaborative, text], dim=1)
     single = {"collaborative": collaborative, "semantic": text, "sum": collaborative + adapted}
     if kind not in single:
-        raise InputError(f"integrated_embedding is {kind!r}; expected concat, sum, collaborative, semantic or naive_concat.")
+        raise InputError(f"integrated_embedding is {kind!r}; expected sum, concat, collaborative, semantic or naive_concat.")
     return single[kind]

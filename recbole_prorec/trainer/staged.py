@@ -190,7 +190,7 @@ class StagedTrainer(Trainer):
     def batches(self, seed):
         """One epoch's batches: every position of every history."""
         config = self.config
-        return WindowBatches(self.histories, config["MAX_ITEM_LIST_LENGTH"], config["window_stride"], config["histories_per_batch"],
+        return WindowBatches(self.histories, config["MAX_ITEM_LIST_LENGTH"], config["window_stride"], config["train_batch_size"],
                              self.device, seed)
 
     def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):

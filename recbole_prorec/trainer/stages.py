@@ -2,7 +2,7 @@
 
 _TRAINING = ("seed", "learner", "weight_decay", "clip_grad_norm", "enable_amp", "enable_scaler", "average_decay", "eval_step", "valid_metric", "eval_args", "metrics", "topk",
              "metric_decimal_place",  # a metric is rounded before it is compared
-             "MAX_ITEM_LIST_LENGTH", "window_stride", "histories_per_batch", "hidden_size", "n_layers", "n_heads", "inner_size",
+             "MAX_ITEM_LIST_LENGTH", "window_stride", "train_batch_size", "hidden_size", "n_layers", "n_heads", "inner_size",
              "hidden_dropout_prob", "attn_dropout_prob")
 
 # The settings that each stage reads itself; those of the stages before are in the key that it is given of them.
@@ -19,7 +19,7 @@ PROREC_SETTINGS = {
 
 TIGER_SETTINGS = {
     "quantization": _QUANTIZATION,
-    "generation": (*_TRAINING, "backbone", "head_size", "decoder_layers", "decoder_dropout_prob", "train_batch_size", "beam_size", "epochs",
+    "generation": (*_TRAINING, "backbone", "head_size", "decoder_layers", "decoder_dropout_prob", "beam_size", "epochs",
                    "learning_rate", "stopping_step"),
 }
 

@@ -18,9 +18,11 @@ def problem():
     return hidden, table, torch.randint(1, ITEMS, (POSITIONS,))
 
 
-@pytest.fixture(params=[1, 3 * ITEMS, POSITIONS * ITEMS, 4_000_000], ids=["row by row", "three rows", "exactly all", "all"])
+@pytest.fixture(params=[(1, 1), (3 * ITEMS, 1), (6 * ITEMS, 3), (POSITIONS * ITEMS, 1), (4_000_000, 64)],
+                ids=["row by row", "three rows", "twice three rows, padded", "exactly all", "all, padded"])
 def block_elements(request, monkeypatch):
-    monkeypatch.setattr(losses, "BLOCK_ELEMENTS", request.param)
+    monkeypatch.setattr(losses, "BLOCK_ELEMENTS", request.param[0])
+    monkeypatch.setattr(losses, "ROWS", request.param[1])
 
 
 def plain(hidden, table, target):

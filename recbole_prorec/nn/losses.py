@@ -3,7 +3,10 @@
 import torch
 from torch.nn import functional as F
 
+from recbole_prorec.nn.matmul import fast_matmul
+
 BLOCK_ELEMENTS = 1_000_000  # of scores held at once: 4 MB stay in the processor's cache, and are no fresh pages
+ROWS = 64  # blocks are multiples of it, the last one padded: oneDNN compiles a kernel for every new shape, at the cost of many products
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -13,27 +16,32 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx, hidden, table, target, visit):
         need_hidden, need_table = ctx.needs_input_grad[:2]
-        grad_hidden = torch.empty_like(hidden) if need_hidden else None
+        unit = min(ROWS, max(1, BLOCK_ELEMENTS // len(table)))
+        padded = hidden.new_zeros(-(-len(hidden) // unit) * unit, hidden.shape[1])
+        padded[: len(hidden)] = hidden
+        grad_hidden = torch.empty_like(padded) if need_hidden else None
         grad_table = torch.zeros_like(table) if need_table else None
-        block = max(1, min(BLOCK_ELEMENTS // len(table), len(hidden)))
+        block = max(1, min(max(BLOCK_ELEMENTS // len(table) // unit, 1) * unit, len(padded)))
         all_scores, all_probs = hidden.new_empty(2, block, len(table))
         total = hidden.new_zeros(())
-        for begin in range(0, len(hidden), block):
-            rows = slice(begin, min(begin + block, len(hidden)))
-            own = target[rows]
-            scores, probs = all_scores[: len(own)], all_probs[: len(own)]
-            torch.mm(hidden[rows], table.T, out=scores)
-            torch.softmax(scores, 1, out=probs)
-            log_norm = scores.amax(1) - probs.amax(1).log_()  # cheaper than logsumexp; the largest probability is no 0
-            total += (log_norm - scores.gather(1, own.unsqueeze(1)).squeeze(1)).sum()
-            if visit is not None:
-                visit(rows, scores, probs)
-            if need_hidden:
-                torch.mm(probs, table, out=grad_hidden[rows])
-                grad_hidden[rows] -= table[own]
-            if need_table:
-                grad_table.addmm_(probs.T, hidden[rows]).index_add_(0, own, hidden[rows], alpha=-1)
-        ctx.save_for_backward(grad_hidden, grad_table)
+        with fast_matmul(hidden.device):
+            for begin in range(0, len(hidden), block):
+                rows, known = slice(begin, min(begin + block, len(padded))), slice(begin, min(begin + block, len(hidden)))
+                own = target[known]
+                block_scores, block_probs = all_scores[: rows.stop - begin], all_probs[: rows.stop - begin]
+                torch.mm(padded[rows], table.T, out=block_scores)
+                torch.softmax(block_scores, 1, out=block_probs)
+                scores, probs = block_scores[: len(own)], block_probs[: len(own)]
+                log_norm = scores.amax(1) - probs.amax(1).log_()  # cheaper than logsumexp; the largest probability is no 0
+                total += (log_norm - scores.gather(1, own.unsqueeze(1)).squeeze(1)).sum()
+                if visit is not None:
+                    visit(known, scores, probs)
+                if need_hidden:
+                    torch.mm(block_probs, table, out=grad_hidden[rows])
+                    grad_hidden[known] -= table[own]
+                if need_table:  # what is padded is 0 in `padded`, and adds nothing
+                    grad_table.addmm_(block_probs.T, padded[rows]).index_add_(0, own, hidden[known], alpha=-1)
+        ctx.save_for_backward(grad_hidden if grad_hidden is None else grad_hidden[: len(hidden)], grad_table)
         ctx.scale = 1 / max(len(hidden), 1)
         return total * ctx.scale
 

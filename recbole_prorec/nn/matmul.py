@@ -14,6 +14,8 @@ MAX_RELATIVE_ERROR = 1e-5  # float32 products of this size are exact to about 3e
 def fast_matmul(device):
     """Within the block, float32 products on a CPU are oneDNN's, provided that their error is that of float32.
 
+    For large products, or shapes that come again: oneDNN compiles a kernel for every new shape, which takes milliseconds.
+
     torch.backends.mkldnn.matmul.fp32_precision = "bf16" allows oneDNN to take a product over. Some processors then really compute in
     bfloat16, others only get a better float32 kernel; the error tells which. The setting of before is put back at the end.
     """

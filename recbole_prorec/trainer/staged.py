@@ -61,20 +61,19 @@ class StagedTrainer(Trainer):
                              "use a larger data set.")
         self.eval_collector.data_collect(train_data)  # RecBole's fit does it too, but where every stage is finished nothing calls that
         keep_pages(self.device)
-        with fast_matmul(self.device):
-            if self.resumed_from is None:
-                self.store = ArtifactStore(self.config["cache_dir"])
-                data_key = fingerprint({"train": vars(self.histories), "valid": _rows(valid_data)})
-                made_from = self.prepare(dataset, data_key)
-                if made_from is not None:
-                    self.heading(f"Stage 2, {self.generation_title}")
-                    self.begin_stage(GENERATION, fresh=True)
-                    self.train_stage(GENERATION, self.key(GENERATION, **made_from), saved, callback_fn)
-            else:  # the checkpoint holds what the stages before made
-                self.heading(f"Stage 2, generation, resumed from {self.resumed_from}")
-                self.begin_stage(GENERATION, fresh=False)
-                self.train_stage(GENERATION, None, saved, callback_fn)
-            self.finish(valid_data, show_progress)
+        if self.resumed_from is None:
+            self.store = ArtifactStore(self.config["cache_dir"])
+            data_key = fingerprint({"train": vars(self.histories), "valid": _rows(valid_data)})
+            made_from = self.prepare(dataset, data_key)
+            if made_from is not None:
+                self.heading(f"Stage 2, {self.generation_title}")
+                self.begin_stage(GENERATION, fresh=True)
+                self.train_stage(GENERATION, self.key(GENERATION, **made_from), saved, callback_fn)
+        else:  # the checkpoint holds what the stages before made
+            self.heading(f"Stage 2, generation, resumed from {self.resumed_from}")
+            self.begin_stage(GENERATION, fresh=False)
+            self.train_stage(GENERATION, None, saved, callback_fn)
+        self.finish(valid_data, show_progress)
         if saved:
             self.cur_step = 0  # as at the best epoch, whose weights these are
             self._save_checkpoint(self.best_epoch, verbose=verbose)
@@ -111,7 +110,8 @@ class StagedTrainer(Trainer):
         if kept is None:
             quantizer = make_quantizer(config["quantizer"], config["n_levels"], model.codebook_size, config["seed"], config["rqvae_epochs"],
                                        self.device)
-            codes, report = quantize(make_vectors()[1:].cpu().numpy(), quantizer)
+            with fast_matmul(self.device):
+                codes, report = quantize(make_vectors()[1:].cpu().numpy(), quantizer)
             codes = np.concatenate([np.zeros((1, model.n_levels), np.int64), codes])
             kept = {"codes": codes, "codebooks": quantizer.codebooks}, report
             self.store.save("codes", key, *kept)

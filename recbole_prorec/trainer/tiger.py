@@ -2,6 +2,7 @@
 
 from recbole_prorec.data.prefixes import PrefixBatches
 from recbole_prorec.model.generative import GENERATION
+from recbole_prorec.nn.matmul import fast_matmul
 from recbole_prorec.trainer.staged import StagedTrainer
 from recbole_prorec.trainer.stages import TIGER_SETTINGS
 
@@ -18,6 +19,10 @@ class TIGERTrainer(StagedTrainer):
         codes, codes_key = self.quantization(dataset, lambda: text, "text embedding", text=text_key)
         self.model.begin_generation(codes.to(self.device))
         return {"codes": codes_key, "data": data_key}
+
+    def _train_epoch(self, *args, **kwargs):
+        with fast_matmul(self.device):
+            return super()._train_epoch(*args, **kwargs)
 
     def batches(self, seed):
         if self.model.backbone == "causal":

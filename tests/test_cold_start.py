@@ -14,6 +14,7 @@ from recbole_prorec.cold_start import experiment
 from recbole_prorec.cold_start.measure import candidates, measure, metrics_of, metrics_of_chance, ranks_of, text_scores
 from recbole_prorec.command import main
 from recbole_prorec.errors import InputError
+from recbole_prorec.inference.recommender import load
 
 
 @pytest.fixture
@@ -54,9 +55,17 @@ def test_the_report_has_every_way_and_the_held_out_items_were_not_trained(argume
     assert "| PRORec |" in (tmp_path / "report" / "cold_start.md").read_text()
 
 
-def test_settings_of_recbole_go_on_to_the_training(arguments, tmp_path):
-    assert main([*arguments, "--topk=[10,3]"]) == 0
-    assert "--topk=[10,3]" in json.loads((tmp_path / "report" / "cold_start.json").read_text())["settings"]
+def test_settings_of_recbole_go_on_to_the_training(arguments, tmp_path, monkeypatch):
+    trained = []
+
+    def note(path):
+        trained.append(load(path))
+        return trained[0]
+
+    monkeypatch.setattr(experiment, "load", note)
+    assert main([*arguments, "--hidden_size=8", "--n_heads=1"]) == 0
+    assert trained[0].settings["hidden_size"] == 8 and trained[0].network.aligned.shape[1] == 16
+    assert "--hidden_size=8" in json.loads((tmp_path / "report" / "cold_start.json").read_text())["settings"]
 
 
 def test_the_seed_chooses_the_held_out_items_and_no_other_setting_does(arguments, monkeypatch):

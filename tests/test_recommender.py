@@ -314,6 +314,18 @@ def test_the_command_shows_texts_and_writes_csv_from_an_export_whatever_the_numb
     assert text.startswith("The ") and not list(Path().glob(".*.unfinished"))
 
 
+def test_texts_come_from_several_files_and_a_file_of_another_catalogue_is_refused(run, prorec):
+    item_file = str(Path(run.dataset.dataset_path, "tiny.item"))
+    Path("in.csv").write_text("history\ni1\n", encoding="utf-8")
+    Path("more.jsonl").write_text("".join(json.dumps({"item": f"i{i}", "text": "mine"}) + "\n" for i in range(1, 61)), encoding="utf-8")
+    Path("other.jsonl").write_text('{"item": "x", "text": "of another"}\n', encoding="utf-8")
+    words = ("--checkpoint", "CHECKPOINT", "--histories", "in.csv", "--k", "2", "--output", "out.jsonl", "--show-text")
+    assert prorec("recommend", *words, item_file, "more.jsonl")[0] == 0
+    assert json.loads(Path("out.jsonl").read_text(encoding="utf-8").splitlines()[0])["texts"] == ["mine", "mine"]
+    code, _, error = prorec("recommend", *words, "other.jsonl")
+    assert code == 2 and "none of the model's 60 items (the first is" in error and "is in other.jsonl" in error
+
+
 def test_the_command_is_a_filter(prorec, recommender, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b'{"history": ["i40"]}\n')))
     code, out, error = prorec("recommend", "--checkpoint", "CHECKPOINT", "--histories", "-", "--k", "3")

@@ -359,7 +359,7 @@ def test_a_port_in_use_is_one_clear_message(run, capsys):
 
 
 @pytest.mark.parametrize("words, said", [
-    (["--port", "70000"], "--port is 70000; expected 0 to 65535"), (["--host", "no.such.host.invalid", "--port", "0"], "--host"),
+    (["--port", "70000"], "--port is 70000; expected 0 to 65535"), (["--port", "0", "--max-requests", "513"], "expected at most 512"),
     (["--port", "0", "--max-k", "0"], "max_k is 0; expected at least 1"), (["--port", "0", "--max-wait-ms", "-1"], "max_wait_ms -1"),
     (["--port", "0", "--checkpoint", "gone.pth"], "gone.pth cannot be read"),
 ])
@@ -367,6 +367,16 @@ def test_flags_that_cannot_be_are_one_clear_message(run, capsys, words, said):
     assert main(["serve", "--checkpoint", run.trainer.saved_model_file, *words]) == 2
     error = capsys.readouterr().err
     assert said in error and error.startswith("prorec: ") and error.count("\n") == 1
+
+
+def test_a_host_that_nobody_knows_is_one_clear_message(run, capsys, monkeypatch):
+    def unknown(*args, **kwargs):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    assert main(["serve", "--checkpoint", run.trainer.saved_model_file, "--host", "nowhere", "--port", "0"]) == 2
+    error = capsys.readouterr().err
+    assert "of nowhere: Name or service not known. Give another --port or --host." in error and error.count("\n") == 1
 
 
 @pytest.mark.parametrize("name", ["fastapi", "uvicorn"])

@@ -14,7 +14,6 @@ from recbole_prorec.inference.list_file import writer
 from recbole_prorec.inference.new_items import NEIGHBOURS
 from recbole_prorec.inference.recommender import BATCH_SIZE, load
 from recbole_prorec.text.embedding_file import load_embedding_file
-from recbole_prorec.text.item_text import item_texts
 
 CHECKPOINT = "a RecBole checkpoint of PRORec (.pth), or the folder of an export"
 
@@ -29,10 +28,16 @@ def add_recommend(commands):
     parser.add_argument("--beam-size", type=int, help="items that the beam looks at (default: the trained model's)")
     parser.add_argument("--exclude-seen", action="store_true", help="leave out the items of the history")
     parser.add_argument("--drop-unknown", action="store_true", help="pass over item keys that the model does not know")
-    parser.add_argument("--show-text", metavar="ITEM_FILE", help="write the items' texts, out of this .item file, beside their keys")
-    parser.add_argument("--text-template", help='of these texts, as "{title}" (default: the trained model\'s text_template)')
+    add_show_text(parser)
     parser.add_argument("--device", default="cpu", help="as torch calls it (default: cpu)")
     parser.set_defaults(run=recommend)
+
+
+def add_show_text(parser):
+    """The flags that `read_texts` reads."""
+    parser.add_argument("--show-text", metavar="ITEM_FILE", nargs="+",
+                        help="give the items' texts beside their keys, out of the catalogue's .item file and of those of items added later")
+    parser.add_argument("--text-template", help='of these texts, as "{title}" (default: the trained model\'s text_template)')
 
 
 def recommend(args):
@@ -62,9 +67,13 @@ def read_texts(recommender, args):
     """Item key -> text, or None where none is asked for."""
     if args.show_text is None:
         return None
-    keys, settings = recommender.item_keys[1:], recommender.settings
-    template = args.text_template or settings["text_template"]
-    return dict(zip(keys, item_texts(args.show_text, keys, template, settings["ITEM_ID_FIELD"])))
+    keys, settings, texts = recommender.item_keys[1:], recommender.settings, {}
+    for file in args.show_text:
+        texts.update(zip(*read_new_items(file, args.text_template or settings["text_template"], settings["ITEM_ID_FIELD"])))
+    if not texts.keys() & set(keys):
+        raise InputError(f"none of the model's {len(keys)} items (the first is {keys[0]!r}) is in {', '.join(args.show_text)}. Give the item "
+                         "files of its catalogue.")
+    return {key: texts.get(key, "") for key in keys}
 
 
 def add_export(commands):

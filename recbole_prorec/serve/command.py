@@ -5,14 +5,13 @@ import socket
 import sys
 
 from recbole_prorec.errors import InputError
-from recbole_prorec.inference.commands import CHECKPOINT, read_texts
+from recbole_prorec.inference.commands import CHECKPOINT, add_show_text, read_texts
 from recbole_prorec.inference.recommender import load
 from recbole_prorec.serve.batching import Batcher
-from recbole_prorec.serve.limits import Limits
+from recbole_prorec.serve.limits import CONNECTIONS, Limits
 
 LIMITS = {"max_k": "items for each history", "max_histories": "histories of a request", "max_history": "items of a history",
           "max_body": "bytes of a request", "max_requests": "requests at the same time; more are told to come again (503)"}
-CONNECTIONS = 512  # open ones, idle ones too; a system allows some 1000
 
 
 def add_serve(commands):
@@ -21,8 +20,7 @@ def add_serve(commands):
     parser.add_argument("--port", type=int, default=8000, help="0 takes a free one (default: 8000)")
     parser.add_argument("--host", default="127.0.0.1", help="whom to answer: 127.0.0.1 (the default) this machine alone, 0.0.0.0 everyone")
     parser.add_argument("--beam-size", type=int, help="items that the beam looks at (default: the trained model's)")
-    parser.add_argument("--show-text", metavar="ITEM_FILE", help="give the items' texts, out of this .item file, beside their keys")
-    parser.add_argument("--text-template", help='of these texts, as "{title}" (default: the trained model\'s text_template)')
+    add_show_text(parser)
     parser.add_argument("--device", default="cpu", help="as torch calls it (default: cpu)")
     parser.add_argument("--max-batch", type=int, default=64, help="histories that are ranked together (default: 64)")
     parser.add_argument("--max-wait-ms", type=float, default=2.0, help="how long a history waits for others (default: 2)")

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, replace
 
 from recbole_prorec.errors import InputError
 
+CONNECTIONS = 512  # open ones, idle ones too; a system allows some 1000
 
 @dataclass(frozen=True)
 class Limits:
@@ -18,6 +19,9 @@ class Limits:
         for name, value in asdict(self).items():
             if value <= 0:
                 raise InputError(f"{name} is {value}; expected at least 1. Raise --{name.replace('_', '-')}.")
+        if self.max_requests > CONNECTIONS:
+            raise InputError(f"max_requests is {self.max_requests}; expected at most {CONNECTIONS}, the connections that are held open. Lower "
+                             "--max-requests.")
 
     def of(self, recommender):
         """With max_k as the model allows it."""

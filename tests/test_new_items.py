@@ -13,7 +13,7 @@ from recbole_prorec.errors import InputError
 from recbole_prorec.inference.checkpoint import read_checkpoint
 from recbole_prorec.inference.export import write_export
 from recbole_prorec.inference.item_file import read_new_items
-from recbole_prorec.inference.new_items import nearest_codes
+from recbole_prorec.inference.new_items import NEIGHBOURS, nearest_codes
 from recbole_prorec.inference.recommender import load
 from recbole_prorec.tokenizer.alignment import integrated_embedding
 
@@ -74,7 +74,9 @@ def test_an_item_with_the_text_of_an_old_one_has_its_adapted_embedding_and_its_n
     cosine = torch.nn.functional.cosine_similarity(adapted[-1:], adapted[1:-1])
     assert int(cosine.argmax()) + 1 == 5
     collaborative = new.network.aligned.chunk(2, dim=1)[0]
-    torch.testing.assert_close(collaborative[-1], collaborative[1:-1][cosine.topk(10).indices].mean(0))
+    nearest = collaborative[1:-1][cosine.topk(NEIGHBOURS).indices]
+    torch.testing.assert_close(collaborative[-1] / collaborative[-1].norm(), nearest.mean(0) / nearest.mean(0).norm())
+    torch.testing.assert_close(collaborative[-1].norm(), nearest.norm(dim=1).mean())
 
 
 def test_with_codes_of_the_text_a_twin_differs_from_its_old_item_in_the_last_code_alone(trained):

@@ -90,7 +90,8 @@ def export(args):
 def add_add_items(commands):
     parser = commands.add_parser("add-items", help="write an export that knows new items too, without training",
                                  epilog=f"Their codes come from their texts and the frozen codebooks; in the place of the collaborative "
-                                        f"embedding that they lack stands the mean of their {NEIGHBOURS} nearest trained items', by text.")
+                                        f"embedding that they lack stands the mean of their {NEIGHBOURS} nearest trained items', by text,"
+                                        " made as long as these.")
     parser.add_argument("--checkpoint", required=True, help=CHECKPOINT)
     parser.add_argument("--items", required=True, help=f"{ITEM_FORMATS}; of a .item file, the columns of the training")
     parser.add_argument("--text-embeddings", help="their embeddings from a file (.npz, .npy, .itememb) in the place of the encoder's")

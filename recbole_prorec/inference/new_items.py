@@ -1,7 +1,7 @@
 """New items without retraining: their text through the frozen adaptation layer, their codes out of the frozen codebooks.
 
 What a new item lacks is a collaborative embedding. It gets the mean of those of the NEIGHBOURS trained items whose adapted texts are most
-like its own, so that it starts where its kind of item is. Old items keep their codes, their embeddings and their order, and items added
+like its own, made as long as they are, so that it starts where its kind of item is. Old items keep their codes, their embeddings and their order, and items added
 one after the other end as those added at once."""
 
 from dataclasses import replace
@@ -92,10 +92,11 @@ def nearest_codes(codebooks, vectors):
 
 
 def mean_of_neighbours(adapted, old_collaborative, old_adapted):
-    """[n, D]: of the old items nearest by cosine of their adapted texts, the mean collaborative embedding."""
+    """[n, D]: of the old items nearest by cosine of their adapted texts, the mean collaborative embedding, as long as theirs are in the
+    mean: the mean of different directions is short, and a short embedding loses against every trained one."""
     cosine = F.normalize(adapted, dim=1) @ F.normalize(old_adapted, dim=1).T
-    nearest = cosine.topk(min(NEIGHBOURS, len(old_adapted)), dim=1).indices
-    return old_collaborative[nearest].mean(1)
+    nearest = old_collaborative[cosine.topk(min(NEIGHBOURS, len(old_adapted)), dim=1).indices]
+    return F.normalize(nearest.mean(1), dim=1) * nearest.norm(dim=2).mean(1, keepdim=True)
 
 
 def _codebook_size(stored):

@@ -13,9 +13,9 @@ INPUTS = torch.tensor([[1, 2, 3, 4], [5, 6, 0, 0]])
 TARGETS = torch.tensor([[2, 0, 4, 5], [6, 2, 0, 0]])
 
 
-def aligner(text_as_input=True):
+def aligner(text_as_input=True, n_items=8, collaborative_dropout=0.0):
     torch.manual_seed(0)
-    return AlignmentModel(8, 6, 4, 0.2, 0.0, text_as_input, ENCODER)
+    return AlignmentModel(n_items, 6, 4, 0.2, 0.0, collaborative_dropout, text_as_input, ENCODER)
 
 
 @pytest.fixture
@@ -56,6 +56,21 @@ def test_text_of_another_width_gets_an_adapter_of_its_own(text):
     model = aligner()
     model.set_text_size(9)
     assert model.embeddings(torch.randn(8, 9))[1].shape == (8, 4)
+
+
+def test_a_share_of_the_items_is_known_by_its_text_alone_while_training():
+    model, adapted = aligner(n_items=2000, collaborative_dropout=0.25), torch.randn(2000, 4)
+    whole = model.collaborative.weight + adapted
+    table = model.train().item_table(adapted)
+    alone = (table == adapted).all(1)
+    assert torch.equal(table[~alone], whole[~alone]) and 0.2 < alone[1:].double().mean() < 0.3
+    assert not torch.equal(alone, (model.item_table(adapted) == adapted).all(1))  # others in the next step
+    assert torch.equal(model.eval().item_table(adapted), whole)
+
+
+def test_items_that_are_read_without_their_texts_are_never_dropped():
+    model = aligner(text_as_input=False, collaborative_dropout=0.25).train()
+    assert torch.equal(model.item_table(torch.randn(8, 4)), model.collaborative.weight)
 
 
 def test_what_is_quantized(text):

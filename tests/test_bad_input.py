@@ -28,6 +28,7 @@ def refused(tiny, message, **changes):
     ("fusion_scope", "none", "fusion_scope is 'none'; expected one of beam, all"), ("alignment_input", "text", "alignment_input is 'text'"),
     ("integrated_embedding", "mean", "integrated_embedding is 'mean'; expected one of sum"),
     ("hidden_dropout_prob", 1.0, r"hidden_dropout_prob is 1.0; a dropout rate lies in \[0, 1\)"), ("text_dropout_prob", -0.1, "text_dropout_prob"),
+    ("collaborative_dropout_prob", 1.0, "collaborative_dropout_prob is 1.0"),
     ("hidden_dropout_prob", "half", "hidden_dropout_prob is 'half'"), ("alignment_temperature", 0, "alignment_temperature is 0"),
     ("alignment_temperature", float("nan"), "alignment_temperature is nan"), ("distillation_weight", float("nan"), "distillation_weight is nan"),
     ("alignment_weight", -1, "alignment_weight is -1"), ("soft_target_weight", 1.5, "soft_target_weight is 1.5"),

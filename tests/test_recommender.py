@@ -322,6 +322,9 @@ def test_texts_come_from_several_files_and_a_file_of_another_catalogue_is_refuse
     words = ("--checkpoint", "CHECKPOINT", "--histories", "in.csv", "--k", "2", "--output", "out.jsonl", "--show-text")
     assert prorec("recommend", *words, item_file, "more.jsonl")[0] == 0
     assert json.loads(Path("out.jsonl").read_text(encoding="utf-8").splitlines()[0])["texts"] == ["mine", "mine"]
+    Path("some.jsonl").write_text(json.dumps({"item": "i1", "text": "mine"}) + "\n", encoding="utf-8")
+    code, _, error = prorec("recommend", *words, "some.jsonl")
+    assert code == 0 and "59 of 60 items have no text in some.jsonl, the first of them 'i" in error
     code, _, error = prorec("recommend", *words, "other.jsonl")
     assert code == 2 and "none of the model's 60 items (the first is" in error and "is in other.jsonl" in error
 

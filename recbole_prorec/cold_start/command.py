@@ -5,6 +5,7 @@ from pathlib import Path
 
 from recbole_prorec.cold_start.experiment import cold_start
 from recbole_prorec.cold_start.measure import LATEST
+from recbole_prorec.compare.machine import commit, machine, versions
 from recbole_prorec.errors import InputError
 from recbole_prorec.known_settings import check_names_of_settings
 
@@ -33,6 +34,7 @@ def run(args):
         raise InputError(f"the folder {folder} cannot be made ({error}). Give another one.") from error
     files = args.config_files.split() if args.config_files else None
     report = cold_start(args.dataset, files, args.share, args.seed, [f"--seed={args.seed}", *args.settings])
+    report["made with"] = {"commit": commit(), **machine(), **versions()}
     (folder / "cold_start.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     (folder / "cold_start.md").write_text(as_markdown(report), encoding="utf-8")
     print(as_markdown(report))
@@ -48,4 +50,5 @@ def as_markdown(report):
         lines += [f"Ranked among {where}:", "", "| | " + " | ".join(names) + " |", "| --- " * (len(names) + 1) + "|"]
         lines += [f"| {way} | " + " | ".join(f"{found[name]:.4f}" for name in names) + " |" for way, found in ways.items()] + [""]
     return "\n".join([*lines, *(f"- {way}: {what}" for way, what in WAYS.items()),
-                      f"- settings: `{' '.join(report['settings'])}`", ""])
+                      f"- settings: `{' '.join(report['settings'])}`, all others as the files of the data set and the defaults have them",
+                      "- made with: " + ", ".join(f"{name} {value}" for name, value in report["made with"].items()), ""])

@@ -1,5 +1,6 @@
 """prorec recommend, prorec export and prorec add-items."""
 
+import sys
 from itertools import islice
 
 from tqdm import tqdm
@@ -73,6 +74,10 @@ def read_texts(recommender, args):
     if not texts.keys() & set(keys):
         raise InputError(f"none of the model's {len(keys)} items (the first is {keys[0]!r}) is in {', '.join(args.show_text)}. Give the item "
                          "files of its catalogue.")
+    silent = [key for key in keys if not texts.get(key)]
+    if silent:
+        print(f"prorec: {len(silent)} of {len(keys)} items have no text in {', '.join(args.show_text)}, the first of them {silent[0]!r}",
+              file=sys.stderr)
     return {key: texts.get(key, "") for key in keys}
 
 

@@ -15,7 +15,7 @@ AT_LEAST = {**COMMON_AT_LEAST, "decoder_heads": 1, "decoder_size": 1, "inner_siz
 MOST = {"alignment_weight": math.inf, "distillation_weight": math.inf, "soft_target_weight": 1}  # and at least 0
 TIGER_AT_LEAST = {**COMMON_AT_LEAST, "head_size": 1, "inner_size": 1}
 COMMON_DROPOUTS = ("hidden_dropout_prob", "attn_dropout_prob", "decoder_dropout_prob")
-DROPOUTS = (*COMMON_DROPOUTS, "text_dropout_prob")
+DROPOUTS = (*COMMON_DROPOUTS, "text_dropout_prob", "collaborative_dropout_prob")
 
 
 def check_settings(config, n_items):

@@ -8,7 +8,7 @@ from recbole_prorec.errors import InputError
 from recbole_prorec.inference.commands import CHECKPOINT, add_show_text, read_texts
 from recbole_prorec.inference.recommender import load
 from recbole_prorec.serve.batching import Batcher
-from recbole_prorec.serve.limits import CONNECTIONS, Limits
+from recbole_prorec.serve.limits import CONNECTIONS, SPARE, Limits
 
 LIMITS = {"max_k": "items for each history", "max_histories": "histories of a request", "max_history": "items of a history",
           "max_body": "bytes of a request", "max_requests": "requests at the same time; more are told to come again (503)"}
@@ -38,7 +38,7 @@ def serve(args):
         recommender.rank([[1]], 1)  # the first call takes longest
         batcher = Batcher(recommender.rank, args.max_batch, args.max_wait_ms)
         app = create_app(recommender, batcher, limits.of(recommender), read_texts(recommender, args))
-        config = config_class(app, log_level="warning", lifespan="on", limit_concurrency=CONNECTIONS, timeout_graceful_shutdown=10)
+        config = config_class(app, log_level="warning", lifespan="on", limit_concurrency=CONNECTIONS + SPARE, timeout_graceful_shutdown=10)
         print(f"prorec: {recommender.model} of {recommender.n_items} items at {_url(listener)}, described at {_url(listener)}/docs",
               file=sys.stderr, flush=True)
         server_class(config).run(sockets=[listener])

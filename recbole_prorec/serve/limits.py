@@ -4,7 +4,8 @@ from dataclasses import asdict, dataclass, replace
 
 from recbole_prorec.errors import InputError
 
-CONNECTIONS = 512  # open ones, idle ones too; a system allows some 1000
+CONNECTIONS, SPARE = 512, 64  # open ones, idle ones too; spare ones, so that a full service can say that it is. A system allows some 1000
+
 
 @dataclass(frozen=True)
 class Limits:

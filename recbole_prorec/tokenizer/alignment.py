@@ -32,13 +32,15 @@ class AlignmentModel(nn.Module):
 
     Args:
         n_items: with padding. text_size: D_text. width: D. temperature: of InfoNCE. text_dropout: on the raw text embeddings.
+        collaborative_dropout: share of the items that a training step knows by their texts alone, where text_as_input: E_C learns faster
+            than the adaptation layer, and without it leaves little to what carries over to items with few interactions (ours).
         text_as_input: whether an item is E_C + E_T to the encoder and the softmax, or E_C alone, so that text acts through the alignment.
         encoder: n_layers, n_heads, inner_size, max_length, attention_dropout, hidden_dropout of the causal encoder.
     """
 
-    def __init__(self, n_items, text_size, width, temperature, text_dropout, text_as_input, encoder):
+    def __init__(self, n_items, text_size, width, temperature, text_dropout, collaborative_dropout, text_as_input, encoder):
         super().__init__()
-        self.temperature, self.text_as_input = temperature, text_as_input
+        self.temperature, self.text_as_input, self.collaborative_dropout = temperature, text_as_input, collaborative_dropout
         self.collaborative = nn.Embedding(n_items, width, padding_idx=0)
         self.adapter = ModalityAdapter(text_size, width)
         self.text_dropout = Dropout(text_dropout)
@@ -65,7 +67,12 @@ class AlignmentModel(nn.Module):
 
     def item_table(self, adapted):
         """What the encoder reads and scores [n_items, D], from E_T."""
-        return self.collaborative.weight + adapted if self.text_as_input else self.collaborative.weight
+        collaborative = self.collaborative.weight
+        if not self.text_as_input:
+            return collaborative
+        if self.training and self.collaborative_dropout:
+            collaborative = collaborative * (torch.rand(len(adapted), 1, device=adapted.device) >= self.collaborative_dropout)
+        return collaborative + adapted
 
     def forward(self, inputs, table):
         """inputs [B, T] item ids, padded behind -> user states [B, T, D]."""

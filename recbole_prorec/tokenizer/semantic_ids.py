@@ -76,4 +76,4 @@ def code_statistics(codes, codebook_size):
     counts = [np.bincount(codes[:, level], minlength=codebook_size) for level in range(codes.shape[1])]
     probs = [count[count > 0] / count.sum() for count in counts]
     return {"used": [int((count > 0).sum()) for count in counts],
-            "entropy": [round(float(-(prob * np.log2(prob)).sum()), 3) for prob in probs]}
+            "entropy": [round(float(np.abs(prob * np.log2(prob)).sum()), 3) for prob in probs]}

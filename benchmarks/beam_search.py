@@ -16,15 +16,14 @@ REFERENCE, TIGER, BEAMS = "PRORec, generative", "TIGER, encoder_decoder", (20, 5
 USERS, PEER_USERS = 256, 8  # ranked at once: TIGER's default; of the peers few, because their memory grows with users x beams
 
 
-def ours(network, batch, beam_size, ranking=None, matmul=common.fast_matmul):
+def ours(network, batch, beam_size, ranking=None):
     """run() -> users of a batch, ranked by the model as RecBole's evaluation does it."""
     network.eval()
 
     @torch.no_grad()
     def run():
         network.beam_size, network.ranking = beam_size, ranking
-        with matmul("cpu"):
-            network.full_sort_predict(batch)
+        network.full_sort_predict(batch)
         return len(batch)
 
     return run
@@ -73,7 +72,7 @@ def exact(flags):
     with scratch():
         _, network, _, _, _, test_data = load_data_and_model(flags.checkpoint)
         network.eval()
-        with torch.no_grad(), common.fast_matmul("cpu"):
+        with torch.no_grad():
             states, targets = test_users(network, test_data, flags.test_users)
             best = network.code_scores(states).topk(10).indices
             rows = [{"ranking": "all items, exact", **metrics(best, targets)}]

@@ -1,6 +1,8 @@
 """How a trained model ranks, in plain torch: the recommenders inside RecBole and those that run without it share every line of it.
 Axes: B users, T history, M items of a list, D width."""
 
+import contextlib
+
 import numpy as np
 import torch
 from torch.nn import functional as F
@@ -60,7 +62,7 @@ class CodeRanking:
 class PRORecRanking(CodeRanking):
     """PRORec's networks of stage 2, the embeddings that its heads are scored against, and both of its rankings."""
 
-    _table = None
+    _table = _beams = None
 
     def add_ranking(self, settings):
         """settings: those of properties/model/PRORec.yaml, by name."""
@@ -121,8 +123,25 @@ class PRORecRanking(CodeRanking):
             return scores
         return self._scatter(*self._beam(states, self.beam_size))
 
+    @contextlib.contextmanager
+    def kept_beams(self):
+        """Within the block no states are searched twice, while neither the network nor the codes change: for rankings of the same beams."""
+        self._beams = {}
+        try:
+            yield
+        finally:
+            self._beams = None
+
+    def _search(self, states, size):
+        if self._beams is None:
+            return beam_search(self.decoder, states, self.trie, size)
+        key = size, states.cpu().numpy().tobytes()
+        if key not in self._beams:
+            self._beams[key] = beam_search(self.decoder, states, self.trie, size)
+        return self._beams[key]
+
     def _beam(self, states, size):
-        items, scores = beam_search(self.decoder, states, self.trie, size)
+        items, scores = self._search(states, size)
         return items, scores + self.fusion_weight * self.beam_head_scores(states, items) if self.ranking == "fused" else scores
 
     def beam_head_scores(self, states, items):

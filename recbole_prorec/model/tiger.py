@@ -5,6 +5,7 @@ from recbole_prorec.generation.encoder_decoder import EncoderDecoder
 from recbole_prorec.generation.generator import Generator
 from recbole_prorec.model.generative import GenerativeRecommender
 from recbole_prorec.model.settings import check_tiger_settings
+from recbole_prorec.nn.matmul import fast_matmul
 
 
 class TIGER(GenerativeRecommender):
@@ -60,7 +61,8 @@ class TIGER(GenerativeRecommender):
         inputs = inputs[:, : int(lengths.max())]
         if self.backbone == "causal":
             return self.gather_indexes(self.network(self.network.item_table(self.codes[inputs])), lengths - 1)
-        return self.network(inputs, lengths, self.codes)
+        with fast_matmul(inputs.device):  # the large products, of few shapes; what the beam multiplies is of a new shape each time
+            return self.network(inputs, lengths, self.codes)
 
     def _positions(self, batch):
         """The states of all positions of a batch that ask for an item, and these items [P]."""

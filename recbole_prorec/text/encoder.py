@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from recbole_prorec.artifacts import fingerprint
 from recbole_prorec.errors import InputError
+from recbole_prorec.nn.matmul import fast_matmul
 from recbole_prorec.text.embedding_file import check_embeddings, load_embedding_file
 from recbole_prorec.text.encoder_source import resolve_encoder, unusable_encoder
 from recbole_prorec.text.item_text import item_texts
@@ -21,7 +22,7 @@ SECONDS_BETWEEN_SAVES = 30
 logger = logging.getLogger(__name__)
 
 
-def text_embeddings(store, item_keys, item_file, template=None, encoder="all-MiniLM-L6-v2", embedding_file=None, batch_size=128,
+def text_embeddings(store, item_keys, item_file, template=None, encoder="all-MiniLM-L6-v2", embedding_file=None, batch_size=32,
                     device="cpu", show_progress=True, item_id_field="item_id", separator="\t", encoding="utf-8"):
     """Embeddings float32 [n_items, D] and their fingerprint. Row 0 is zero, and item_keys[0] is "[PAD]".
 
@@ -48,7 +49,7 @@ def text_embeddings(store, item_keys, item_file, template=None, encoder="all-Min
     return _with_padding(rows), key
 
 
-def encode_texts(texts, encoder, batch_size=128, device="cpu", show_progress=True, partial=None):
+def encode_texts(texts, encoder, batch_size=32, device="cpu", show_progress=True, partial=None):
     """Embeddings float32 [len(texts), D]. A blank text gets the mean of all others; `partial` is where an interrupted run resumes."""
     unique = sorted({text for text in texts if text.strip()}, key=lambda text: (-len(text), text))  # like lengths pad each other little
     if not unique:
@@ -83,7 +84,7 @@ class PartialResult:
 def _encode(texts, encoder, batch_size, device, show_progress, partial):
     batches = partial.load() if partial else []
     n_done = sum(map(len, batches))
-    with _random_state_kept():
+    with _random_state_kept(), fast_matmul(device):
         model = load_encoder(encoder, device)
         bar = tqdm(total=len(texts), initial=n_done, desc="Encoding texts", unit="text", disable=not show_progress)
         for start in range(n_done, len(texts), batch_size):

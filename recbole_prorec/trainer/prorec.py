@@ -60,10 +60,11 @@ class PRORecTrainer(StagedTrainer):
         self.model.ranking = self.ranking
         if self.ranking != "fused" or not valid_data:
             return
-        scores = {}
-        for weight in FUSION_WEIGHTS:
-            self.model.fusion_weight.fill_(weight)
-            scores[weight] = self._valid_epoch(valid_data, show_progress=show_progress)
+        scores, self.best_valid_score = {}, None
+        with self.model.kept_beams():  # they are the same whatever the weight is
+            for weight in FUSION_WEIGHTS:
+                self.model.fusion_weight.fill_(weight)
+                scores[weight] = self._valid_epoch(valid_data, show_progress=show_progress)
         best = (max if self.valid_metric_bigger else min)(scores, key=lambda weight: scores[weight][0])
         self.model.fusion_weight.fill_(best)
         self.best_valid_score, self.best_valid_result = scores[best]

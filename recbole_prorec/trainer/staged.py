@@ -84,8 +84,16 @@ class StagedTrainer(Trainer):
         self.resumed_from = resume_file
 
     def evaluate(self, eval_data, load_best_model=True, model_file=None, show_progress=False):
-        with fast_matmul(self.device), _numpy_seed(self.config["seed"]):  # uniN draws the same items whatever ran before
+        with _numpy_seed(self.config["seed"]):  # uniN draws the same items whatever ran before
             return super().evaluate(eval_data, load_best_model, model_file, show_progress)
+
+    def _valid_epoch(self, valid_data, show_progress=False):
+        """RecBole's early stopping takes a tie for an improvement, so that, of scores with four digits, a flat curve would never end: a
+        tie with the best comes back a hair worse."""
+        score, result = super()._valid_epoch(valid_data, show_progress=show_progress)
+        if score == self.best_valid_score:
+            score = np.nextafter(score, -np.inf if self.valid_metric_bigger else np.inf)
+        return score, result
 
     # What several subclasses do
 

@@ -11,6 +11,7 @@ from pipeline import Run, settings
 
 import recbole_prorec
 from recbole_prorec.errors import InputError
+from recbole_prorec.model import ranking as ranking_file
 
 RANKING_METRICS = ["Recall", "NDCG", "MRR", "Hit", "Precision", "MAP", "GAUC", "ItemCoverage", "AveragePopularity", "GiniIndex",
                    "ShannonEntropy", "TailPercentage"]
@@ -46,6 +47,29 @@ def test_full_sort_predict_scores_all_items_of_all_users(model, run):
     assert found.shape == (80, 61)
     assert (torch.isfinite(found).sum(1) == model.beam_size).all()
     assert (found[:, 0] == float("-inf")).all()
+
+
+def test_fusion_weights_share_the_beams_that_are_kept(model, run, monkeypatch):
+    monkeypatch.setattr(model, "ranking", "fused")
+    weight, searched = float(model.fusion_weight), []
+    search = ranking_file.beam_search
+    monkeypatch.setattr(ranking_file, "beam_search", lambda *args: searched.append(1) or search(*args))
+
+    def rank():
+        found = []
+        for other in (0.0, 0.5, 2.0):
+            model.fusion_weight.fill_(other)
+            found.append(scores(model, run))
+        return found
+
+    try:
+        with model.kept_beams():
+            kept = rank()
+        assert len(searched) == 1
+        assert all(torch.equal(a, b) for a, b in zip(kept, rank()))
+        assert len(searched) == 4
+    finally:
+        model.fusion_weight.fill_(weight)
 
 
 def test_predict_is_the_score_of_full_sort_predict_up_to_a_constant_per_user(model, run):

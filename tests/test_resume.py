@@ -115,6 +115,18 @@ def test_early_stopping_is_resumed_too(tiny):
     assert again.test() == tested
 
 
+@pytest.mark.parametrize("scores, trained, kept", [
+    ([0.5] * 30, 3, 0),  # a flat curve ends, and its first epoch is kept
+    ([0.1, 0.5, 0.5, 0.6, 0.6, 0.6, 0.7], 6, 3),  # a tie is not an improvement, but an improvement starts the count anew
+])
+def test_a_tie_is_no_improvement(tiny, monkeypatch, scores, trained, kept):
+    run, left = Run(tiny, stopping_step=1, alignment_epochs=1, epochs=30, ranking="generative"), iter([0.0, *scores])  # the first is stage 1's
+    monkeypatch.setattr("recbole.trainer.trainer.calculate_valid_score", lambda *_: next(left))
+    run.fit()
+    assert run.trained == [("alignment", 0), *(("generation", epoch) for epoch in range(trained))]
+    assert (run.trainer.best_epoch, run.valid_score) == (kept, scores[kept])
+
+
 def test_what_is_kept_is_the_average_of_the_weights(tiny):
     plain, averaged = Run(tiny, average_decay=0.0).fit(), Run(tiny, average_decay=0.999).fit()
     assert not same_weights(plain, averaged)

@@ -1,4 +1,4 @@
-"""Installs recbole_prorec with the yaml files of properties/ inside the package and the commands run_recbole, compare_recbole and prorec."""
+"""Installs recbole_prorec, the yaml files of properties/ inside it, and the commands run_recbole, compare_recbole and prorec."""
 
 from pathlib import Path
 

@@ -188,8 +188,8 @@ def mend_dok_matrix(_):
         dok_matrix._update = lambda self, data: self._dict.update(data)
 
 
-# Any version: loading SINE, which comes with any sequential model, turns torch's anomaly mode on for the whole process. Every operation then
-# notes a stack trace and every gradient is searched for NaN: small networks train at half the speed.
+# Any version: loading SINE, which comes with any sequential model, turns torch's anomaly mode on for the whole process. Every operation
+# then notes a stack trace and every gradient is searched for NaN: small networks train at half the speed.
 @before_import(SINE)
 def note_anomaly_mode():
     import torch

@@ -161,8 +161,8 @@ def explain_no_targets(module):
     def data_augmentation(self):
         original(self)
         if len(self.inter_feat) == 0:
-            raise InputError(f"data set {self.dataset_name!r}: no user has an item to be predicted from the ones before it. Training and testing "
-                             f"need at least 3 interactions of a user; loosen the filters, or use a larger data set.")
+            raise InputError(f"data set {self.dataset_name!r}: no user has an item to be predicted from the ones before it. Training and "
+                             f"testing need at least 3 interactions of a user; loosen the filters, or use a larger data set.")
 
     module.SequentialDataset.data_augmentation = data_augmentation
 

@@ -6,7 +6,7 @@ from markov_data import write_markov_dataset
 from pipeline import Run
 from recbole.config import Config
 
-from recbole_prorec.trainer.stages import PROREC_SETTINGS
+from recbole_prorec.trainer.stages import PROREC_SETTINGS, TIGER_SETTINGS
 
 STAGES = ("alignment", "generation")
 EVERY_EPOCH = [(stage, epoch) for stage in STAGES for epoch in range(3)]
@@ -207,8 +207,11 @@ def recording(stage_reads, trainer):
     return recorded
 
 
-def test_what_a_stage_reads_is_in_its_fingerprint(tiny, monkeypatch):
-    run, reads = Run(tiny), {}
+@pytest.mark.parametrize("model, changes, settings_of_stages", [
+    ("PRORec", {}, PROREC_SETTINGS), ("TIGER", {"backbone": "causal"}, TIGER_SETTINGS), ("TIGER", {}, TIGER_SETTINGS),
+])
+def test_what_a_stage_reads_is_in_its_fingerprint(tiny, monkeypatch, model, changes, settings_of_stages):
+    run, reads = Run(tiny, model, **changes), {}
     trainer = run.trainer
     trainer.reading = "before"
     for name in ("begin_stage", "train_stage", "quantization"):
@@ -216,7 +219,7 @@ def test_what_a_stage_reads_is_in_its_fingerprint(tiny, monkeypatch):
     monkeypatch.setattr(trainer, "key", lambda stage, **inputs: "0" * 16)  # which reads what is in the fingerprint
     monkeypatch.setattr(Config, "__getitem__", recording(reads, trainer))
     run.fit(saved=False)
-    for stage, settings_of_stage in PROREC_SETTINGS.items():
+    for stage, settings_of_stage in settings_of_stages.items():
         unlisted = reads[stage] - set(settings_of_stage) - CANNOT_CHANGE_A_RESULT
         assert not unlisted, f"{stage} reads {unlisted}"
 

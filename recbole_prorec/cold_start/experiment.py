@@ -55,8 +55,8 @@ def _dataset(dataset, config_files, settings):
     sys.argv[1:] = settings  # RecBole's Config reads its settings from there
     config = Config(model="PRORec", dataset=dataset, config_file_list=config_files)
     if config["ranking"] == "stage1" or config["quantizer"] != "residual_kmeans":
-        raise InputError(f"ranking is {config['ranking']} and quantizer {config['quantizer']}; new items need codes, of residual_kmeans. Set "
-                         "ranking: generative or fused, and quantizer: residual_kmeans.")
+        raise InputError(f"ranking is {config['ranking']} and quantizer {config['quantizer']}; new items need codes, of residual_kmeans. "
+                         "Set ranking: generative or fused, and quantizer: residual_kmeans.")
     if config["benchmark_filename"]:
         raise InputError(f"benchmark_filename is {config['benchmark_filename']}; expected interactions in one file, {dataset}.inter, out "
                          "of which items can be held. Give such a data set.")

@@ -141,7 +141,7 @@ class SoftTargets:
                 self.targets[level][first : first + len(inside)] = found
 
     def _root(self, probs, inside):
-        """Of nearly every block all rows are asked for, and a copy of them would cost as much as the sums do, as would new room for them."""
+        """Of nearly every block all rows are asked for; a copy of them, or new room, would cost as much as the sums do."""
         probs = probs if len(inside) == len(probs) else probs[inside]
         if self.running is None or len(self.running) < len(probs):
             self.running = torch.empty_like(probs)

@@ -60,7 +60,7 @@ class EncoderDecoder(nn.Module):
     def forward(self, inputs, lengths, codes):
         """inputs [B, T] item ids padded behind, lengths [B], codes [n_items, L] of all items -> Memory."""
         batch, length = inputs.shape
-        ago = (lengths.unsqueeze(1) - 1 - torch.arange(length, device=inputs.device)).clamp(min=0)  # positions count back from the latest item
+        ago = (lengths.unsqueeze(1) - 1 - torch.arange(length, device=inputs.device)).clamp(min=0)  # back from the latest item
         x = self.code_embedding(codes[inputs] + self.offset) + self.position(ago).unsqueeze(2)  # [B, T, L, D]
         x = self.dropout(self.norm_input(x.flatten(1, 2)))
         padding = (inputs == 0).repeat_interleave(len(self.offset), dim=1).view(batch, 1, 1, -1)
@@ -90,7 +90,7 @@ class CrossDecoder(LevelHeads):
         nn.init.normal_(self.begin, std=0.02)
 
     def forward(self, memory, codes):
-        """memory of P users, codes [P, l] of the first l <= L levels -> hidden [P, l, D]; hidden[:, i] has seen the codes before level i."""
+        """memory of P users, codes [P, l] of the first l <= L levels -> hidden [P, l, D]; hidden[:, i] has seen codes[:, :i]."""
         begin = self.begin.expand(len(codes), 1, -1)
         x = torch.cat([begin, self.code_embedding(self.tokens(codes[:, :-1]))], dim=1)
         x = self.dropout(self.norm_input(x + self.position.weight[: codes.shape[1]]))

@@ -72,7 +72,7 @@ def read_texts(recommender, args):
     for file in args.show_text:
         texts.update(zip(*read_new_items(file, args.text_template or settings["text_template"], settings["ITEM_ID_FIELD"])))
     if not texts.keys() & set(keys):
-        raise InputError(f"none of the model's {len(keys)} items (the first is {keys[0]!r}) is in {', '.join(args.show_text)}. Give the item "
+        raise InputError(f"none of the model's {len(keys)} items (the first is {keys[0]!r}) is in {', '.join(args.show_text)}. Give the "
                          "files of its catalogue.")
     silent = [key for key in keys if not texts.get(key)]
     if silent:

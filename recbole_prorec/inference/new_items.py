@@ -1,8 +1,8 @@
 """New items without retraining: their text through the frozen adaptation layer, their codes out of the frozen codebooks.
 
 What a new item lacks is a collaborative embedding. It gets the mean of those of the NEIGHBOURS trained items whose adapted texts are most
-like its own, made as long as they are, so that it starts where its kind of item is. Old items keep their codes, their embeddings and their order, and items added
-one after the other end as those added at once."""
+like its own, made as long as they are, so that it starts where its kind of item is. Old items keep their codes, their embeddings and their
+order, and items added one after the other end as those added at once."""
 
 from dataclasses import replace
 

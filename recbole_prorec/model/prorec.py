@@ -21,8 +21,8 @@ class PRORec(PRORecRanking, GenerativeRecommender):
         super().__init__(config, dataset, check_settings)
         self.weights = {key: config[key + "_weight"] for key in ("alignment", "distillation", "soft_target")}
         self.aligner = AlignmentModel(self.n_items, config["text_embedding_size"], config["hidden_size"], config["alignment_temperature"],
-                                      config["text_dropout_prob"], config["collaborative_dropout_prob"], config["alignment_input"] == "both",
-                                      encoder_arguments(config))
+                                      config["text_dropout_prob"], config["collaborative_dropout_prob"],
+                                      config["alignment_input"] == "both", encoder_arguments(config))
         self.add_ranking(config)
         if self.ranking == "stage1":
             self.stage = ALIGNMENT  # and it stays there

@@ -80,5 +80,5 @@ def _check_codes(config, n_items):
     size = fitting_codebook_size(config["codebook_size"], n_items - 1)
     n_codes = size ** (config["n_levels"] + 1)
     if n_codes < n_items - 1:
-        raise InputError(f"{config['n_levels']} levels of {size} codes and one more against collisions name {n_codes} items at most, but the "
-                         f"catalogue has {n_items - 1}. Raise n_levels or codebook_size.")
+        raise InputError(f"{config['n_levels']} levels of {size} codes and one more against collisions name {n_codes} items at most, but "
+                         f"the catalogue has {n_items - 1}. Raise n_levels or codebook_size.")

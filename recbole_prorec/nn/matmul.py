@@ -44,5 +44,5 @@ def _is_exact():
     finally:
         matmul.fp32_precision = before
     use = bool(error < MAX_RELATIVE_ERROR)
-    logger.info("float32 products by oneDNN have a relative error of %.0e: %s.", error, "used in training and evaluation" if use else "not used")
+    logger.info("float32 products by oneDNN have a relative error of %.0e: %s.", error, "used for large products" if use else "not used")
     return use

@@ -21,7 +21,7 @@ class Limits:
             if value <= 0:
                 raise InputError(f"{name} is {value}; expected at least 1. Raise --{name.replace('_', '-')}.")
         if self.max_requests > CONNECTIONS:
-            raise InputError(f"max_requests is {self.max_requests}; expected at most {CONNECTIONS}, the connections that are held open. Lower "
+            raise InputError(f"max_requests is {self.max_requests}; expected at most {CONNECTIONS}, the connections held open. Lower "
                              "--max-requests.")
 
     def of(self, recommender):

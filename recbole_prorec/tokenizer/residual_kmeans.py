@@ -6,7 +6,7 @@ import numpy as np
 from recbole_prorec.errors import InputError
 
 MIN_ITEMS_PER_CODE = 4  # below it a centroid is little more than the item itself, and a code says nothing about its neighbours
-FEWEST_CODES = 8  # of a tiny catalogue, where two codes a level could leave more items in one collision than there are codes to tell them apart
+FEWEST_CODES = 8  # of a tiny catalogue: with two a level, more items could fall on one code than there are codes to tell them apart
 
 
 def fitting_codebook_size(codebook_size, n_items):

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 class RQVAE:
-    """n_levels codebooks of [K, H] in the latent space of an autoencoder. `encode` and `decode` are inverses up to the reconstruction error.
+    """n_levels codebooks of [K, H] in the latent space of an autoencoder. `decode` inverts `encode` up to the reconstruction error.
 
     Args:
         n_levels: L, at least 1. codebook_size: K, or fewer where there are fewer vectors. n_epochs: passes over the vectors.
@@ -135,7 +135,7 @@ class _Network(nn.Module):
 
     @torch.no_grad()
     def restart(self, used, residuals, optimizer):
-        """Move every code that nobody chose in an epoch onto a residual of the last batch [L, n, H], and forget its momentum; returns how many."""
+        """Move every code that nobody chose in an epoch onto a residual of the last batch [L, n, H] and forget its momentum; how many."""
         level, code = (~used).nonzero(as_tuple=True)
         row = torch.randint(residuals.shape[1], (len(level),)).to(level.device)
         self.codebooks[level, code] = residuals[level, row]

@@ -45,7 +45,7 @@ class StagedTrainer(Trainer):
         self.saved_model_file = _unused(self.saved_model_file)  # RecBole names it by the second
 
     def prepare(self, dataset, data_key):
-        """Run the stages before generation and hand the model what they made; returns the keys of that, by name, or None if they are all."""
+        """Run the stages before generation and hand the model what they made; returns its keys by name, or None if they are all."""
         raise NotImplementedError
 
     def finish(self, valid_data, show_progress):
@@ -125,8 +125,7 @@ class StagedTrainer(Trainer):
             self.store.save("codes", key, *kept)
         arrays, report = kept
         model.codebooks = torch.from_numpy(arrays["codebooks"])
-        self.semantic_ids = SemanticIds(dataset.field2id_token[dataset.iid_field], arrays["codes"], model.codebook_size)
-        self.semantic_ids.save(self.store.folder / f"semantic-ids-{key}.json")
+        SemanticIds(dataset.field2id_token[dataset.iid_field], arrays["codes"], model.codebook_size).save(self.store.folder / f"semantic-ids-{key}.json")
         self.heading(f"Stage 1b, quantization of the {title} by {config['quantizer']}: {config['n_levels']} levels x {model.codebook_size} "
                      f"codes" + self._fewer_codes() + f"; used {report['used']}, entropy {report['entropy']} bits, share of variance left "
                      f"{[round(error, 3) for error in report['error']]}, {report['collisions']} items in collisions, resolved")
@@ -150,8 +149,8 @@ class StagedTrainer(Trainer):
             self.best_valid_score = -np.inf if self.valid_metric_bigger else np.inf
             self.optimizer = self._build_optimizer()
         self._begin_curve(stage, fresh)
-        self.average = WeightAverage({name: weight for name, weight in self.model.named_parameters() if name.startswith(self.weights[stage])},
-                                     self.config["average_decay"])
+        trained = {name: weight for name, weight in self.model.named_parameters() if name.startswith(self.weights[stage])}
+        self.average = WeightAverage(trained, self.config["average_decay"])
         if not fresh:
             self.average.step = FULL_DECAY  # a RecBole checkpoint holds the average alone, which goes on as the old one it is
         if self.step_hook is not None:

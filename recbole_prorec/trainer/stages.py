@@ -1,6 +1,7 @@
 """What a stage depends on, and how far it has come."""
 
-_TRAINING = ("seed", "learner", "weight_decay", "clip_grad_norm", "enable_amp", "enable_scaler", "average_decay", "eval_step", "valid_metric", "eval_args", "metrics", "topk",
+_TRAINING = ("seed", "learner", "weight_decay", "clip_grad_norm", "enable_amp", "enable_scaler", "average_decay", "eval_step",
+             "valid_metric", "eval_args", "metrics", "topk",
              "metric_decimal_place",  # a metric is rounded before it is compared
              "MAX_ITEM_LIST_LENGTH", "window_stride", "train_batch_size", "hidden_size", "n_layers", "n_heads", "inner_size",
              "hidden_dropout_prob", "attn_dropout_prob")
@@ -9,8 +10,8 @@ _TRAINING = ("seed", "learner", "weight_decay", "clip_grad_norm", "enable_amp", 
 _QUANTIZATION = ("quantizer", "rqvae_epochs", "n_levels", "codebook_size", "seed")
 
 PROREC_SETTINGS = {
-    "alignment": (*_TRAINING, "alignment_input", "alignment_weight", "alignment_temperature", "text_dropout_prob", "collaborative_dropout_prob",
-                  "alignment_epochs", "alignment_learning_rate", "alignment_stopping_step"),
+    "alignment": (*_TRAINING, "alignment_input", "alignment_weight", "alignment_temperature", "text_dropout_prob",
+                  "collaborative_dropout_prob", "alignment_epochs", "alignment_learning_rate", "alignment_stopping_step"),
     "quantization": _QUANTIZATION,
     "generation": (*_TRAINING, "decoder_size", "decoder_layers", "decoder_heads", "decoder_inner_size", "decoder_dropout_prob",
                    "distillation_weight", "soft_target_weight", "beam_size", "epochs", "learning_rate", "warm_learning_rate",

@@ -97,29 +97,42 @@ def some_scores(trie, n_rows):
     return torch.randn(n_rows, trie.n_items - 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
+def child_probs(trie, scores, node, level):
+    """Of nodes [R], by scores [R, n_leaves] of every leaf."""
+    row, leaf = trie.leaves_below(node, level)
+    return trie.child_probs(scores[row, leaf], row, leaf, len(node), level)
+
+
 def test_child_probs_equal_the_sums_written_out(trie):
     scores = some_scores(trie, 3)
     for level, table in enumerate(trie.levels):
         for node in range(len(table.n_children)):
-            found = trie.child_probs(scores, torch.arange(3), torch.full((3,), node), level)
+            found = child_probs(trie, scores, torch.full((3,), node), level)
             expected = torch.zeros_like(found)
             for item in below(trie, node, level):
                 expected[:, trie.path_slot[item, level]] += scores[:, trie.item_leaf[item]].exp()
             torch.testing.assert_close(found, expected / expected.sum(1, keepdim=True))
 
 
+def test_child_probs_of_scores_far_below_the_others_are_no_nan(trie):
+    scores = some_scores(trie, 1) - 1e4
+    root = torch.zeros(1, dtype=torch.long)
+    torch.testing.assert_close(child_probs(trie, scores, root, 0), child_probs(trie, scores + 1e4, root, 0))
+
+
 def test_root_probs_are_the_child_probs_of_the_root(trie):
     scores = some_scores(trie, 3)
-    root = trie.child_probs(scores, torch.arange(3), torch.zeros(3, dtype=torch.long), 0)
+    root = child_probs(trie, scores, torch.zeros(3, dtype=torch.long), 0)
     torch.testing.assert_close(trie.root_probs(scores.softmax(1)), root)
 
 
 def test_child_probs_of_several_nodes_equal_those_of_each(trie):
     level = trie.n_levels - 1
     nodes = torch.arange(len(trie.levels[level].n_children))
-    scores, rows = some_scores(trie, len(nodes)), torch.arange(len(nodes))
-    together = trie.child_probs(scores, rows, nodes, level)
-    torch.testing.assert_close(together, torch.cat([trie.child_probs(scores, *one, level) for one in zip(rows.split(1), nodes.split(1))]))
+    scores = some_scores(trie, len(nodes))
+    together = child_probs(trie, scores, nodes, level)
+    alone = [child_probs(trie, *one, level) for one in zip(scores.split(1), nodes.split(1))]
+    torch.testing.assert_close(together, torch.cat(alone))
 
 
 def test_codes_that_two_items_share_are_refused():

@@ -1,5 +1,7 @@
 """The autoregressive decoder: a user state as prefix, then one code per level. Axes: P positions, R rows, L levels, K codes, D width."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import nn
 
@@ -112,6 +114,17 @@ def code_losses(decoder, trie, states, items, soft_targets=None):
     return hard / len(items), soft / len(items)
 
 
+@dataclass
+class LeavesBelow:
+    """Of the positions [R] that have a choice at a level, the leaves below the nodes that they pass there, side by side: [S]."""
+
+    n_rows: int  # R
+    row: torch.Tensor  # of the R
+    position: torch.Tensor  # of the P, rising
+    leaf: torch.Tensor
+    scores: torch.Tensor  # of the leaf by the teacher at that position
+
+
 class SoftTargets:
     """A teacher's distribution over items, summed below each child of the nodes that the paths of `items` pass.
 
@@ -122,33 +135,42 @@ class SoftTargets:
     """
 
     def __init__(self, trie, items):
-        self.trie, self.items = trie, items
-        self.depth = trie.n_choices[items]
-        self.targets, self.row_of, self.running = [], [], None
-        for level, table in enumerate(trie.levels):
-            has_choice = self.depth > level
-            self.row_of.append(has_choice.cumsum(0) - 1)
-            self.targets.append(torch.empty(int(has_choice.sum()), table.child_code.shape[1], device=items.device))
+        self.trie, self.depth = trie, trie.n_choices[items]
+        has_choice = [self.depth > level for level in range(trie.n_levels)]
+        self.row_of = [mask.cumsum(0) - 1 for mask in has_choice]
+        self.root = torch.empty(int(has_choice[0].sum()), trie.levels[0].child_code.shape[1], device=items.device)
+        self.below = [None, *(self._leaves_below(mask.nonzero().squeeze(1), items, level) for level, mask in enumerate(has_choice[1:], 1))]
+        self.targets, self.running = {0: self.root}, None
+
+    def _leaves_below(self, inside, items, level):
+        row, leaf = self.trie.leaves_below(self.trie.path_node[items[inside], level], level)
+        return LeavesBelow(len(inside), row, inside[row], leaf, torch.empty(len(row), device=items.device))
 
     def add(self, rows, scores, probs):
         """rows: a slice of the positions. scores [R, n_leaves] of the trie's leaves by the teacher, and their softmax."""
-        for level in range(self.trie.n_levels):
-            inside = (self.depth[rows] > level).nonzero().squeeze(1)
-            if len(inside):
-                node = self.trie.path_node[self.items[rows][inside], level]
-                found = self.trie.child_probs(scores, inside, node, level) if level else self._root(probs, inside)
-                first = int(self.row_of[level][rows][inside[0]])  # the positions of a block stand side by side in `targets` too
-                self.targets[level][first : first + len(inside)] = found
+        self._add_root(rows, probs)
+        bounds = torch.tensor([rows.start, rows.stop], device=scores.device)
+        for below in self.below[1:]:
+            begin, end = torch.searchsorted(below.position, bounds).tolist()
+            place = (below.position[begin:end] - rows.start) * scores.shape[1] + below.leaf[begin:end]
+            below.scores[begin:end] = scores.take(place)
 
-    def _root(self, probs, inside):
+    def _add_root(self, rows, probs):
         """Of nearly every block all rows are asked for; a copy of them, or new room, would cost as much as the sums do."""
+        inside = (self.depth[rows] > 0).nonzero().squeeze(1)
+        if len(inside) == 0:
+            return
         probs = probs if len(inside) == len(probs) else probs[inside]
         if self.running is None or len(self.running) < len(probs):
             self.running = torch.empty_like(probs)
-        return self.trie.root_probs(probs, self.running[: len(probs)])
+        first = int(self.row_of[0][rows][inside[0]])  # the positions of a block stand side by side in `root` too
+        self.root[first : first + len(inside)] = self.trie.root_probs(probs, self.running[: len(probs)])
 
     def at(self, rows, level):
         """[R, F] over the children of the nodes that the positions `rows` pass at a level; each has a choice there."""
+        if level not in self.targets:
+            below = self.below[level]
+            self.targets[level] = self.trie.child_probs(below.scores, below.row, below.leaf, below.n_rows, level)
         return self.targets[level][self.row_of[level][rows]]
 
 

@@ -90,22 +90,27 @@ class Trie:
         below = self.levels[1].n_leaves if self.n_levels > 1 else torch.ones_like(self.leaf_item)
         return running[:, below.cumsum(0) - 1].diff(dim=1, prepend=running.new_zeros(len(running), 1))
 
-    def child_probs(self, scores, rows, node, level):
+    def leaves_below(self, node, level):
+        """node [R] of a level -> all leaves below these nodes, one node after the other: row [S] of `node`, leaf [S]."""
+        n_leaves, first_leaf = self.levels[level].n_leaves[node], self.levels[level].first_leaf[node]
+        row = torch.arange(len(node), device=node.device).repeat_interleave(n_leaves)
+        before = n_leaves.cumsum(0) - n_leaves
+        return row, (first_leaf - before)[row] + torch.arange(len(row), device=node.device)
+
+    def child_probs(self, scores, row, leaf, n_rows, level):
         """The softmax over the leaves below a node, summed below each of its children.
 
         Args:
-            scores: [P, n_leaves] of every leaf. rows: [R] which of them. node: [R] node ids of that level.
+            scores: [S] of the leaves. row, leaf: [S], as `leaves_below` gives them for n_rows nodes of that level.
 
         Returns:
-            [R, F] probabilities over the node's children, 0 behind the last.
+            [R, F] probabilities over each node's children, 0 behind the last.
         """
-        table = self.levels[level]
-        offset = torch.arange(int(table.n_leaves[node].max()), device=node.device)
-        leaf = (table.first_leaf[node].unsqueeze(1) + offset).clamp(max=self.n_items - 2)
-        outside = offset >= table.n_leaves[node].unsqueeze(1)
-        prob = scores[rows.unsqueeze(1), leaf].masked_fill(outside, float("-inf")).softmax(1)
-        slot = self.path_slot[self.leaf_item, level][leaf].masked_fill(outside, 0)
-        return prob.new_zeros(len(node), table.child_code.shape[1]).scatter_add_(1, slot, prob)
+        highest = scores.new_full((n_rows,), float("-inf")).scatter_reduce_(0, row, scores, "amax")
+        width = self.levels[level].child_code.shape[1]
+        child = row * width + self.path_slot[self.leaf_item[leaf], level]
+        share = scores.new_zeros(n_rows * width).index_add_(0, child, (scores - highest[row]).exp()).view(n_rows, width)
+        return share / share.sum(1, keepdim=True)
 
 
 def _prefix_nodes(table):

@@ -175,14 +175,17 @@ class SoftTargets:
 
 
 def _choices(decoder, trie, states, items):
-    """Every choice on the items' paths, in groups of equal depth, so that no position costs more tokens than its item has choices.
-    Yields (rows [R] of `items`, level, log-probabilities [R, F] of the children of the nodes passed there)."""
-    depth = trie.n_choices[items]
+    """Every choice on the items' paths. The decoder runs over groups of items with as many choices, so that none costs more tokens than it
+    has, the output layers once a level. Yields (rows [R] of `items`, level, log-probabilities [R, F] of the children of the nodes passed
+    there)."""
+    depth, groups = trie.n_choices[items], []
     for n_choices in range(1, trie.n_levels + 1):
         rows = (depth == n_choices).nonzero().squeeze(1)
-        if len(rows) == 0:
-            continue
-        hidden = decoder(states[rows], trie.codes[items[rows], :n_choices])
-        for level in range(n_choices):
-            node = trie.path_node[items[rows], level]
-            yield rows, level, trie.log_probs(decoder.logits(hidden[:, level], level), node, level)
+        if len(rows):
+            groups.append((rows, decoder(states[rows], trie.codes[items[rows], :n_choices])))
+    for level in range(trie.n_levels):
+        deeper = [(rows, hidden[:, level]) for rows, hidden in groups if hidden.shape[1] > level]
+        if not deeper:
+            return
+        rows, hidden = map(torch.cat, zip(*deeper))
+        yield rows, level, trie.log_probs(decoder.logits(hidden, level), trie.path_node[items[rows], level], level)

@@ -4,7 +4,7 @@ import json
 
 from common import RESULTS
 
-ORDER = ("training", "beam_search", "exactness", "trie", "tokenizer", "text", "pipeline", "serving")
+ORDER = ("training", "beam_search", "exactness", "trie", "tokenizer", "text", "quality", "pipeline", "serving")
 HEAD = """# Performance
 
 Made by `python benchmarks/all.py`, or script by script; this file by `python benchmarks/write.py`. Rates are per CPU second on one thread:

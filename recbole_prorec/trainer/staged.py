@@ -23,7 +23,7 @@ from recbole_prorec.trainer.average import WeightAverage
 from recbole_prorec.trainer.stages import finished, progress_of, restore
 
 FULL_DECAY = 10**9  # steps, behind which an average uses its whole decay
-VERSION = 3  # raised when a change makes the artifacts of before wrong
+VERSION = 4  # raised when a change makes the artifacts of before wrong
 
 
 class StagedTrainer(Trainer):

@@ -3,8 +3,8 @@
   python benchmarks/quality.py comparisons/scientific.yaml --entry "PRORec generative" [--folder saved/quality]
 
 Fast is the package as it is. Plain is the same loss written out: a sample for every prefix of a history in the place of one causal pass for
-all its positions, the softmax over all items as one matrix with autograd, torch's own dropout and matrix products. Every run is a process of
-its own on one thread; runs that are in the folder already are not made again. Training is CPU seconds of the epochs alone."""
+all its positions, the softmax over all items as one matrix with autograd, torch's own dropout and matrix products. Every run is a process
+of its own on one thread; runs that are in the folder already are not made again. Training is CPU seconds of the epochs alone."""
 
 import argparse
 import contextlib

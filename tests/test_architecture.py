@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "recbole_prorec"
-FLOORS = ["nn", "data", "text", "tokenizer", "generation", "model", "inference", "serve", "trainer", "report", "known_settings", "quick_start", "compare", "cold_start", "command"]
+FLOORS = ["nn", "data", "text", "tokenizer", "generation", "model", "inference", "serve", "trainer", "report",
+          "known_settings", "quick_start", "compare", "cold_start", "command"]
 ROOTS = {"errors": set(), "import_hooks": set(), "artifacts": {"errors"}, "compat": {"import_hooks"},
          "registry": {"errors", "import_hooks"}}
 RIM = {"data", "model", "trainer", "report", "compat", "registry", "known_settings", "quick_start", "compare", "cold_start"}

@@ -16,7 +16,8 @@ from recbole_prorec.errors import InputError
 
 ARRAYS = {"codes": np.arange(12).reshape(3, 4), "item_keys": np.array(["[PAD]", "ä", '"b"']), "x": np.float32([0.5, np.nan])}
 META = {"epochs": 3, "scores": [0.1, None], "name": "é"}
-STATE = {"epoch": 2, "best": 0.25, "net": OrderedDict(w=torch.arange(6.0).reshape(3, 2)), "optimizer": {0: (torch.ones(2, dtype=torch.bfloat16), None)}}
+STATE = {"epoch": 2, "best": 0.25, "net": OrderedDict(w=torch.arange(6.0).reshape(3, 2)),
+         "optimizer": {0: (torch.ones(2, dtype=torch.bfloat16), None)}}
 
 
 @pytest.fixture

@@ -23,16 +23,20 @@ def refused(tiny, message, **changes):
     ("n_levels", 0, "n_levels is 0; expected .* at least 1"), ("n_levels", 1.5, "n_levels is 1.5; expected a whole number"),
     ("n_levels", True, "n_levels is True; expected a whole number"), ("n_levels", None, "n_levels is None"),
     ("codebook_size", 0, "codebook_size is 0; expected .* at least 2"), ("codebook_size", 1, "codebook_size is 1; expected .* at least 2"),
-    ("codebook_size", "many", "codebook_size is 'many'; expected"), ("beam_size", 19, "beam_size 19 is below the largest topk 20.*Set beam_size to 20"),
+    ("codebook_size", "many", "codebook_size is 'many'; expected"),
+    ("beam_size", 19, "beam_size 19 is below the largest topk 20.*Set beam_size to 20"),
     ("beam_size", 0, "beam_size is 0"), ("ranking", "fuse", "ranking is 'fuse'; expected one of generative, fused"),
     ("fusion_scope", "none", "fusion_scope is 'none'; expected one of beam, all"), ("alignment_input", "text", "alignment_input is 'text'"),
     ("integrated_embedding", "mean", "integrated_embedding is 'mean'; expected one of sum"),
-    ("hidden_dropout_prob", 1.0, r"hidden_dropout_prob is 1.0; a dropout rate lies in \[0, 1\)"), ("text_dropout_prob", -0.1, "text_dropout_prob"),
+    ("hidden_dropout_prob", 1.0, r"hidden_dropout_prob is 1.0; a dropout rate lies in \[0, 1\)"),
+    ("text_dropout_prob", -0.1, "text_dropout_prob"),
     ("collaborative_dropout_prob", 1.0, "collaborative_dropout_prob is 1.0"),
     ("hidden_dropout_prob", "half", "hidden_dropout_prob is 'half'"), ("alignment_temperature", 0, "alignment_temperature is 0"),
-    ("alignment_temperature", float("nan"), "alignment_temperature is nan"), ("distillation_weight", float("nan"), "distillation_weight is nan"),
+    ("alignment_temperature", float("nan"), "alignment_temperature is nan"),
+    ("distillation_weight", float("nan"), "distillation_weight is nan"),
     ("alignment_weight", -1, "alignment_weight is -1"), ("soft_target_weight", 1.5, "soft_target_weight is 1.5"),
-    ("hidden_size", 15, "hidden_size 15 is no multiple of n_heads 2"), ("decoder_size", 9, "decoder_size 9 is no multiple of decoder_heads 2"),
+    ("hidden_size", 15, "hidden_size 15 is no multiple of n_heads 2"),
+    ("decoder_size", 9, "decoder_size 9 is no multiple of decoder_heads 2"),
     ("window_stride", 21, "window_stride 21 is above MAX_ITEM_LIST_LENGTH 20"), ("window_stride", 0, "window_stride is 0"),
     ("topk", [5, 61], "beam_size 20 is below the largest topk 61"),
 ])
@@ -41,7 +45,8 @@ def test_a_setting_that_cannot_work_is_refused(tiny_dataset, name, value, messag
 
 
 def test_codes_too_few_for_the_catalogue_are_refused(tiny_dataset):
-    refused(tiny_dataset, "1 levels of 7 codes.* name 49 items at most.*has 60.*Raise n_levels or codebook_size", n_levels=1, codebook_size=7)
+    refused(tiny_dataset, "1 levels of 7 codes.* name 49 items at most.*has 60.*Raise n_levels or codebook_size", n_levels=1,
+            codebook_size=7)
 
 
 def test_more_codes_than_the_catalogue_can_fill_are_lowered_with_a_note(tiny_dataset, caplog):

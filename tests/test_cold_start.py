@@ -116,7 +116,9 @@ def test_other_commands_take_no_settings():
         main(["export", "--checkpoint", "a.pth", "--output", "b", "--topk=[3]"])
 
 
-@pytest.mark.parametrize("flag, message", [("--epocs=3", "epochs"), ("--ranking=stage1", "new items need codes"), ("--quantizer=rqvae", "residual_kmeans")])
+@pytest.mark.parametrize("flag, message", [
+    ("--epocs=3", "epochs"), ("--ranking=stage1", "new items need codes"), ("--quantizer=rqvae", "residual_kmeans"),
+])
 def test_what_cannot_work_is_refused_before_any_training(arguments, capsys, monkeypatch, flag, message):
     monkeypatch.setattr(experiment, "_train", None)
     assert main([*arguments, flag]) == 2

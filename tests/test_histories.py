@@ -56,9 +56,9 @@ def test_missing_rows_lose_no_other_target(seed):
 @pytest.mark.parametrize("seed", range(3))
 def test_windows_ask_for_every_target_exactly_once(length, stride, seed):
     histories = Histories.from_rows(*rows_of(random_sequences(seed)))
-    begin, end, ask = histories.windows(length, stride, np.random.default_rng(seed))
+    _, end, ask = histories.windows(length, stride, np.random.default_rng(seed))
     asked = np.zeros(len(histories.items), int)
-    for first, last, since in zip(begin, end, ask):
+    for last, since in zip(end, ask):
         asked[since + 1:last + 1] += 1
     assert (asked[histories.is_target] == 1).all()
     assert (asked[histories.first[:-1]] == 0).all()  # nothing is asked for across two histories

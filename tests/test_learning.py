@@ -6,7 +6,8 @@ import pytest
 from pipeline import Run
 
 THOROUGH = {"alignment_epochs": 15, "epochs": 12, "train_batch_size": 64, "hidden_size": 32, "inner_size": 64, "decoder_size": 32,
-            "alignment_learning_rate": 0.01, "learning_rate": 0.01, "warm_learning_rate": 0.003, "hidden_dropout_prob": 0.1, "attn_dropout_prob": 0.1}
+            "alignment_learning_rate": 0.01, "learning_rate": 0.01, "warm_learning_rate": 0.003,
+            "hidden_dropout_prob": 0.1, "attn_dropout_prob": 0.1}
 
 
 def shuffled(tiny):

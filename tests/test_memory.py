@@ -23,8 +23,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 @pytest.mark.skipif(not memory._set(), reason="mallopt is glibc's, and an old one takes no threshold that large")
 def test_a_tensor_as_large_as_the_last_one_takes_its_pages():
-    kept, fresh = (int(subprocess.run([sys.executable, "-c", PAGE_FAULTS, way], capture_output=True, text=True, check=True).stdout.split()[-1])
-                   for way in ("kept", "fresh"))
+    ran = (subprocess.run([sys.executable, "-c", PAGE_FAULTS, way], capture_output=True, text=True, check=True)
+           for way in ("kept", "fresh"))
+    kept, fresh = (int(process.stdout.split()[-1]) for process in ran)
     assert kept < fresh / 4
 
 

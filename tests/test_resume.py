@@ -11,7 +11,7 @@ from recbole_prorec.trainer.stages import PROREC_SETTINGS, TIGER_SETTINGS
 STAGES = ("alignment", "generation")
 EVERY_EPOCH = [(stage, epoch) for stage in STAGES for epoch in range(3)]
 CANNOT_CHANGE_A_RESULT = {
-    "cache_dir", "show_progress", "loss_decimal_place", "learning_rate",  # where artifacts lie; what is shown, on the screen and in TensorBoard
+    "cache_dir", "show_progress", "loss_decimal_place", "learning_rate",  # where artifacts lie; what is shown
     "reg_weight", "train_batch_size", "train_neg_sample_args",  # RecBole warns of the first, shows the second; its batches are not used
     "model", "single_spec", "eval_type",  # these have one value in any run
 }
@@ -106,7 +106,7 @@ def test_killed_time_and_again_ends_the_same(tiny, uninterrupted):
 
 def test_early_stopping_is_resumed_too(tiny):
     stopping = {"stopping_step": 1, "learning_rate": 1.0, "warm_learning_rate": 1.0, "alignment_epochs": 1, "epochs": 30}
-    whole = Run(tiny, **stopping, cache_dir=str(tiny.folder.parent / "other")).fit()  # the learning rate is so large that nothing is learned
+    whole = Run(tiny, **stopping, cache_dir=str(tiny.folder.parent / "other")).fit()  # nothing is learned at such a rate
     tested = whole.test()
     assert 2 < len(whole.trained) < 31
     kill_in_epoch(Run(tiny, **stopping), *whole.trained[-1])
@@ -120,7 +120,7 @@ def test_early_stopping_is_resumed_too(tiny):
     ([0.1, 0.5, 0.5, 0.6, 0.6, 0.6, 0.7], 6, 3),  # a tie is not an improvement, but an improvement starts the count anew
 ])
 def test_a_tie_is_no_improvement(tiny, monkeypatch, scores, trained, kept):
-    run, left = Run(tiny, stopping_step=1, alignment_epochs=1, epochs=30, ranking="generative"), iter([0.0, *scores])  # the first is stage 1's
+    run, left = Run(tiny, stopping_step=1, alignment_epochs=1, epochs=30, ranking="generative"), iter([0.0, *scores])  # stage 1 first
     monkeypatch.setattr("recbole.trainer.trainer.calculate_valid_score", lambda *_: next(left))
     run.fit()
     assert run.trained == [("alignment", 0), *(("generation", epoch) for epoch in range(trained))]
@@ -164,7 +164,9 @@ def artifacts(tiny, pattern):
     return sorted((tiny.folder.parent / "cache").glob(pattern))
 
 
-@pytest.mark.parametrize("pattern, trained", [("alignment-*.pt", EVERY_EPOCH[:3]), ("codes-*.npz", []), ("generation-*.pt", EVERY_EPOCH[3:])])
+@pytest.mark.parametrize("pattern, trained", [
+    ("alignment-*.pt", EVERY_EPOCH[:3]), ("codes-*.npz", []), ("generation-*.pt", EVERY_EPOCH[3:]),
+])
 def test_a_truncated_artifact_is_made_again(tiny, pattern, trained):
     first = Run(tiny).fit()
     file, = artifacts(tiny, pattern)

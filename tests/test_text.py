@@ -10,10 +10,19 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_prorec.artifacts import ArtifactStore, fingerprint
+from recbole_prorec.artifacts import ArtifactStore
 from recbole_prorec.errors import InputError
-from recbole_prorec.text import (encode_texts, encoder, encoder_source, item_texts, load_embedding_file, read_item_fields, render,
-                                 resolve_encoder, text_embeddings)
+from recbole_prorec.text import (
+    encode_texts,
+    encoder,
+    encoder_source,
+    item_texts,
+    load_embedding_file,
+    read_item_fields,
+    render,
+    resolve_encoder,
+    text_embeddings,
+)
 
 HEADER = "item_id:token\ttitle:token_seq\tyear:float\tbrand:token\n"
 KEYS = ["[PAD]", "b", "a", "c"]

@@ -165,8 +165,10 @@ def test_it_learns_what_follows_what(tmp_path, monkeypatch, backbone, learning_r
 @pytest.mark.parametrize("changes, message", [
     ({"backbone": "lstm"}, "backbone is 'lstm'; expected one of encoder_decoder, causal"),
     ({"quantizer": "pq"}, "quantizer is 'pq'; expected one of residual_kmeans, rqvae"),
-    ({"beam_size": 10}, "beam_size 10 is below the largest topk 20"), ({"head_size": 0}, "head_size is 0; expected a whole number of at least 1"),
-    ({"rqvae_epochs": 0}, "rqvae_epochs is 0; expected a whole number of at least 1"), ({"hidden_dropout_prob": 1}, "a dropout rate lies in"),
+    ({"beam_size": 10}, "beam_size 10 is below the largest topk 20"),
+    ({"head_size": 0}, "head_size is 0; expected a whole number of at least 1"),
+    ({"rqvae_epochs": 0}, "rqvae_epochs is 0; expected a whole number of at least 1"),
+    ({"hidden_dropout_prob": 1}, "a dropout rate lies in"),
 ])
 def test_what_cannot_work_is_refused_before_training(place, changes, message):
     with pytest.raises(InputError, match=message):

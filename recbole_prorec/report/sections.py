@@ -1,8 +1,8 @@
 """What the page says, section by section: each takes (source, numbers, shown), shown(prefix) being the pictures of that name."""
 
 from recbole_prorec.report.codes import code_tree
-from recbole_prorec.report.figures import LOSSES, N_COLOURS, SPACES, span
 from recbole_prorec.report.elements import definitions, item, paragraph, table
+from recbole_prorec.report.figures import LOSSES, N_COLOURS, SPACES, span
 from recbole_prorec.report.tree import explorer
 
 

@@ -125,7 +125,8 @@ class StagedTrainer(Trainer):
             self.store.save("codes", key, *kept)
         arrays, report = kept
         model.codebooks = torch.from_numpy(arrays["codebooks"])
-        SemanticIds(dataset.field2id_token[dataset.iid_field], arrays["codes"], model.codebook_size).save(self.store.folder / f"semantic-ids-{key}.json")
+        semantic_ids = SemanticIds(dataset.field2id_token[dataset.iid_field], arrays["codes"], model.codebook_size)
+        semantic_ids.save(self.store.folder / f"semantic-ids-{key}.json")
         self.heading(f"Stage 1b, quantization of the {title} by {config['quantizer']}: {config['n_levels']} levels x {model.codebook_size} "
                      f"codes" + self._fewer_codes() + f"; used {report['used']}, entropy {report['entropy']} bits, share of variance left "
                      f"{[round(error, 3) for error in report['error']]}, {report['collisions']} items in collisions, resolved")
@@ -240,4 +241,4 @@ def _numpy_seed(seed):
 
 def _rows(loader):
     """The evaluation rows of a loader, as a fingerprint takes them."""
-    return None if loader is None else {name: values for name, values in loader._dataset.inter_feat.interaction.items()}
+    return None if loader is None else dict(loader._dataset.inter_feat.interaction)

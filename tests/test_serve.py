@@ -350,6 +350,14 @@ def test_the_command_serves_on_loopback_until_interrupted(run, recommender):
         process.stderr.close()
 
 
+def test_an_answer_does_not_wait_for_an_acknowledgement():
+    """By the option, not by the clock: with it off, every answer takes 40 ms more."""
+    with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_a_port_in_use_is_one_clear_message(run, capsys):
     with listen("127.0.0.1", 0) as listener:
         port = str(listener.getsockname()[1])

@@ -67,7 +67,7 @@ def child(given, found):
     sys.argv[1:] = []  # RecBole reads it
     run = Run(entry="PRORec", model="PRORec", seed=SEED, **json.loads(Path(given).read_text()))
     (_, loaders, _, trainer, _), *built = timed(lambda: build(run, "checkpoints"))
-    epochs, validation = counted(trainer, "_train_epoch"), counted(trainer, "_valid_epoch")
+    epochs, validation = counted(trainer, "_train_epoch"), counted(trainer, "validate")
     with watch_stages() as stages:
         _, *fitted = timed(lambda: trainer.fit(loaders[0], loaders[1], saved=True, show_progress=False))
     tested, *test = timed(lambda: trainer.evaluate(loaders[2], load_best_model=True, show_progress=False))

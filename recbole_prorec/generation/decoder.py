@@ -135,12 +135,12 @@ class SoftTargets:
     """
 
     def __init__(self, trie, items):
-        self.trie, self.depth = trie, trie.n_choices[items]
-        has_choice = [self.depth > level for level in range(trie.n_levels)]
+        self.trie = trie
+        has_choice = [trie.n_choices[items] > level for level in range(trie.n_levels)]  # at the root all have
         self.row_of = [mask.cumsum(0) - 1 for mask in has_choice]
-        self.root = torch.empty(int(has_choice[0].sum()), trie.levels[0].child_code.shape[1], device=items.device)
         self.below = [None, *(self._leaves_below(mask.nonzero().squeeze(1), items, level) for level, mask in enumerate(has_choice[1:], 1))]
-        self.targets, self.running = {0: self.root}, None
+        self.targets = {0: torch.empty(len(items), trie.levels[0].child_code.shape[1], device=items.device)}
+        self.running = None
 
     def _leaves_below(self, inside, items, level):
         row, leaf = self.trie.leaves_below(self.trie.path_node[items[inside], level], level)
@@ -148,23 +148,14 @@ class SoftTargets:
 
     def add(self, rows, scores, probs):
         """rows: a slice of the positions. scores [R, n_leaves] of the trie's leaves by the teacher, and their softmax."""
-        self._add_root(rows, probs)
+        if self.running is None or len(self.running) < len(probs):
+            self.running = torch.empty_like(probs)  # new room for every block would cost as much as the sums do
+        self.targets[0][rows] = self.trie.root_probs(probs, self.running[: len(probs)])
         bounds = torch.tensor([rows.start, rows.stop], device=scores.device)
         for below in self.below[1:]:
             begin, end = torch.searchsorted(below.position, bounds).tolist()
             place = (below.position[begin:end] - rows.start) * scores.shape[1] + below.leaf[begin:end]
             below.scores[begin:end] = scores.take(place)
-
-    def _add_root(self, rows, probs):
-        """Of nearly every block all rows are asked for; a copy of them, or new room, would cost as much as the sums do."""
-        inside = (self.depth[rows] > 0).nonzero().squeeze(1)
-        if len(inside) == 0:
-            return
-        probs = probs if len(inside) == len(probs) else probs[inside]
-        if self.running is None or len(self.running) < len(probs):
-            self.running = torch.empty_like(probs)
-        first = int(self.row_of[0][rows][inside[0]])  # the positions of a block stand side by side in `root` too
-        self.root[first : first + len(inside)] = self.trie.root_probs(probs, self.running[: len(probs)])
 
     def at(self, rows, level):
         """[R, F] over the children of the nodes that the positions `rows` pass at a level; each has a choice there."""

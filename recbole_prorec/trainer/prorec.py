@@ -53,18 +53,18 @@ class PRORecTrainer(StagedTrainer):
             self.model.ranking = "generative"
         super().begin_stage(stage, fresh)
         if not fresh and self.run["valid_data"]:  # a checkpoint's score is of its own ranking
-            self.best_valid_score, self.best_valid_result = self._valid_epoch(self.run["valid_data"])
+            self.best_valid_score, self.best_valid_result = self.validate(self.run["valid_data"])
 
     def finish(self, valid_data, show_progress):
         """Of a few fusion weights, the one with the best validation metric; weight 0 is the generative ranking."""
         self.model.ranking = self.ranking
         if self.ranking != "fused" or not valid_data:
             return
-        scores, self.best_valid_score = {}, None
+        scores = {}
         with self.model.kept_beams():  # they are the same whatever the weight is
             for weight in FUSION_WEIGHTS:
                 self.model.fusion_weight.fill_(weight)
-                scores[weight] = self._valid_epoch(valid_data, show_progress=show_progress)
+                scores[weight] = self.validate(valid_data, show_progress)
         best = (max if self.valid_metric_bigger else min)(scores, key=lambda weight: scores[weight][0])
         self.model.fusion_weight.fill_(best)
         self.best_valid_score, self.best_valid_result = scores[best]

@@ -88,12 +88,16 @@ class StagedTrainer(Trainer):
             return super().evaluate(eval_data, load_best_model, model_file, show_progress)
 
     def _valid_epoch(self, valid_data, show_progress=False):
-        """RecBole's early stopping takes a tie for an improvement, so that, of scores with four digits, a flat curve would never end: a
-        tie with the best comes back a hair worse."""
-        score, result = super()._valid_epoch(valid_data, show_progress=show_progress)
+        """For RecBole's early stopping, which takes a tie for an improvement, so that, of scores with four digits, a flat curve would
+        never end: a tie with the best comes back a hair worse."""
+        score, result = self.validate(valid_data, show_progress)
         if score == self.best_valid_score:
             score = np.nextafter(score, -np.inf if self.valid_metric_bigger else np.inf)
         return score, result
+
+    def validate(self, valid_data, show_progress=False):
+        """(score, metrics), the score as it is."""
+        return super()._valid_epoch(valid_data, show_progress=show_progress)
 
     # What several subclasses do
 

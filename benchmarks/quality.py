@@ -32,7 +32,7 @@ def plain_cross_entropy(hidden, table, target, visit=None):
     """`linear_cross_entropy`, written out."""
     scores = hidden @ table.T
     if visit is not None:
-        visit(slice(0, len(hidden)), scores.detach(), scores.detach().softmax(1))
+        visit(slice(0, len(hidden)), scores.detach().T, scores.detach().softmax(1).T)
     return F.cross_entropy(scores, target)
 
 

@@ -55,7 +55,7 @@ def filled(trie, items, scores, block=5):
     targets, by_leaf = SoftTargets(trie, items), scores[:, trie.leaf_item]
     for begin in range(0, len(items), block):
         rows = slice(begin, min(begin + block, len(items)))
-        targets.add(rows, by_leaf[rows], by_leaf[rows].softmax(1))
+        targets.add(rows, by_leaf[rows].T, by_leaf[rows].softmax(1).T)
     return targets
 
 
@@ -125,8 +125,8 @@ def test_a_decoder_begins_with_the_products_of_state_and_quantized_item():
     trie, vectors = Trie(random_codes(40, 3, 4)), torch.randn(41, 5)
     decoder, of_codes, weight = random_decoder(3, 4), code_vectors(trie.codes, vectors, 4), torch.randn(5, 8)
     with torch.no_grad():
-        decoder.output.zero_()
-        decoder.output_bias.zero_()
+        for parameter in decoder.output.parameters():
+            parameter.zero_()
     decoder.start_from(of_codes, weight, torch.zeros(5))
     states, items = random_states(40), torch.arange(1, 41)
     hidden = decoder(states, trie.codes[items])

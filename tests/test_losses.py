@@ -64,8 +64,8 @@ def test_a_visitor_sees_every_position_once_with_its_softmax(problem, block_elem
     linear_cross_entropy(hidden, table, target, lambda rows, scores, probs: seen.append((rows, scores.clone(), probs.clone())))
     assert [place for rows, _, _ in seen for place in range(POSITIONS)[rows]] == list(range(POSITIONS))
     scores = (hidden @ table.T).detach()
-    torch.testing.assert_close(torch.cat([part for _, part, _ in seen]), scores)
-    torch.testing.assert_close(torch.cat([part for _, _, part in seen]), scores.softmax(1))
+    torch.testing.assert_close(torch.cat([part for _, part, _ in seen], dim=1), scores.T)
+    torch.testing.assert_close(torch.cat([part for _, _, part in seen], dim=1), scores.T.softmax(0))
 
 
 def test_info_nce_equals_the_sums_written_out():

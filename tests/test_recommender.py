@@ -317,7 +317,7 @@ def test_the_command_shows_texts_and_writes_csv_from_an_export_whatever_the_numb
 def test_texts_come_from_several_files_and_a_file_of_another_catalogue_is_refused(run, prorec):
     item_file = str(Path(run.dataset.dataset_path, "tiny.item"))
     Path("in.csv").write_text("history\ni1\n", encoding="utf-8")
-    Path("more.jsonl").write_text("".join(json.dumps({"item": f"i{i}", "text": "mine"}) + "\n" for i in range(1, 61)), encoding="utf-8")
+    Path("more.jsonl").write_text("".join(json.dumps({"item": f"i{i}", "text": "mine"}) + "\n" for i in range(61)), encoding="utf-8")
     Path("other.jsonl").write_text('{"item": "x", "text": "of another"}\n', encoding="utf-8")
     words = ("--checkpoint", "CHECKPOINT", "--histories", "in.csv", "--k", "2", "--output", "out.jsonl", "--show-text")
     assert prorec("recommend", *words, item_file, "more.jsonl")[0] == 0

@@ -123,7 +123,7 @@ def test_child_probs_of_scores_far_below_the_others_are_no_nan(trie):
 def test_root_probs_are_the_child_probs_of_the_root(trie):
     scores = some_scores(trie, 3)
     root = child_probs(trie, scores, torch.zeros(3, dtype=torch.long), 0)
-    torch.testing.assert_close(trie.root_probs(scores.softmax(1)), root)
+    torch.testing.assert_close(trie.root_probs(scores.softmax(1).T), root)
 
 
 def test_child_probs_of_several_nodes_equal_those_of_each(trie):

@@ -16,9 +16,8 @@ class LevelHeads(nn.Module):
         self.n_levels, self.codebook_size = n_levels, codebook_size
 
     def add_heads(self, width):
-        self.output = nn.Parameter(torch.empty(self.n_levels, self.codebook_size, width))
-        self.output_bias = nn.Parameter(torch.zeros(self.n_levels, self.codebook_size))
-        nn.init.normal_(self.output, std=0.02)
+        self.output = nn.ModuleList(nn.Linear(width, self.codebook_size) for _ in range(self.n_levels))
+        self.output.apply(init_weights)
 
     def tokens(self, codes):
         """codes [P, l] of the first l levels -> tokens, offset(level) + code."""
@@ -26,7 +25,7 @@ class LevelHeads(nn.Module):
 
     def logits(self, hidden, level):
         """hidden [R, D] at a level -> [R, K]."""
-        return torch.addmm(self.output_bias[level], hidden, self.output[level].T)
+        return self.output[level](hidden)
 
 
 class CodeDecoder(LevelHeads):
@@ -56,7 +55,8 @@ class CodeDecoder(LevelHeads):
     def start_from(self, code_vectors, weight, bias):
         """code_vectors [L, K, E] of every code; weight [E, state_size] and bias [E] of the layer from states to item space."""
         with torch.no_grad():
-            self.output[:, :, -code_vectors.shape[-1] :] = code_vectors
+            for layer, vectors in zip(self.output, code_vectors):
+                layer.weight[:, -vectors.shape[1] :] = vectors
             self.to_items.weight.copy_(weight)
             self.to_items.bias.copy_(bias)
 
@@ -140,22 +140,18 @@ class SoftTargets:
         self.row_of = [mask.cumsum(0) - 1 for mask in has_choice]
         self.below = [None, *(self._leaves_below(mask.nonzero().squeeze(1), items, level) for level, mask in enumerate(has_choice[1:], 1))]
         self.targets = {0: torch.empty(len(items), trie.levels[0].child_code.shape[1], device=items.device)}
-        self.running = None
 
     def _leaves_below(self, inside, items, level):
         row, leaf = self.trie.leaves_below(self.trie.path_node[items[inside], level], level)
         return LeavesBelow(len(inside), row, inside[row], leaf, torch.empty(len(row), device=items.device))
 
     def add(self, rows, scores, probs):
-        """rows: a slice of the positions. scores [R, n_leaves] of the trie's leaves by the teacher, and their softmax."""
-        if self.running is None or len(self.running) < len(probs):
-            self.running = torch.empty_like(probs)  # new room for every block would cost as much as the sums do
-        self.targets[0][rows] = self.trie.root_probs(probs, self.running[: len(probs)])
+        """rows: a slice of the positions. scores [n_leaves, R] of the trie's leaves by the teacher, and their softmax."""
+        self.targets[0][rows] = self.trie.root_probs(probs)
         bounds = torch.tensor([rows.start, rows.stop], device=scores.device)
         for below in self.below[1:]:
             begin, end = torch.searchsorted(below.position, bounds).tolist()
-            place = (below.position[begin:end] - rows.start) * scores.shape[1] + below.leaf[begin:end]
-            below.scores[begin:end] = scores.take(place)
+            below.scores[begin:end] = scores[below.leaf[begin:end], below.position[begin:end] - rows.start]
 
     def at(self, rows, level):
         """[R, F] over the children of the nodes that the positions `rows` pass at a level; each has a choice there."""

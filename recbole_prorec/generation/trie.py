@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 
 @dataclass
@@ -79,16 +80,17 @@ class Trie:
             [..., F], -inf behind the node's last child.
         """
         table = self.levels[level]
+        if level == 0:  # the root, with one set of children for all
+            return logits[..., table.child_code[0]].log_softmax(-1)
         valid = table.is_child[node]
         chosen = logits.gather(-1, table.child_code[node]).masked_fill(~valid, float("-inf"))
         return chosen.log_softmax(-1)
 
-    def root_probs(self, probs, running=None):
-        """A distribution over leaves [R, n_leaves] summed below each child of the root: [R, F]. The leaves below a child are a run, so
-        that their sum is a difference of two running sums; `running` is room for these, of the shape of `probs`."""
-        running = probs.cumsum(1) if running is None else torch.cumsum(probs, 1, out=running)
-        below = self.levels[1].n_leaves if self.n_levels > 1 else torch.ones_like(self.leaf_item)
-        return running[:, below.cumsum(0) - 1].diff(dim=1, prepend=running.new_zeros(len(running), 1))
+    def root_probs(self, probs):
+        """A distribution over leaves [n_leaves, R] summed below each child of the root, a run of leaves: [R, F]."""
+        first = self.levels[1].first_leaf if self.n_levels > 1 else self.item_leaf[self.leaf_item]
+        leaves = torch.arange(len(probs), device=probs.device)
+        return F.embedding_bag(leaves, probs, first, mode="sum").T  # by far the fastest sum of runs of rows
 
     def leaves_below(self, node, level):
         """node [R] of a level -> all leaves below these nodes, one node after the other: row [S] of `node`, leaf [S]."""

@@ -55,7 +55,7 @@ def check_known(model, source):
 def build(stored, source):
     """The network of a `StoredModel`, in evaluation mode. source: the file to be named in an error."""
     try:
-        n_levels, codebook_size, _ = stored.weights["generator.decoder.output"].shape
+        n_levels, codebook_size = stored.weights["codes"].shape[1], codebook_size_of(stored.weights)
         network = NETWORKS[stored.model](stored.settings, len(stored.item_keys), n_levels, codebook_size)
         wanted = network.state_dict().keys()
         network.load_state_dict({name: tensor for name, tensor in stored.weights.items() if name in wanted})
@@ -66,6 +66,10 @@ def build(stored, source):
     if not all(bool(torch.isfinite(tensor).all()) for tensor in network.state_dict().values()):
         raise InputError(f"{source} has weights that are no numbers; train the model again, with a lower learning_rate perhaps.")
     return network.eval()
+
+
+def codebook_size_of(weights):
+    return weights["generator.decoder.output.0.weight"].shape[0]
 
 
 def _first_lines(error, n_lines=2):

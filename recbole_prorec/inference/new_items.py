@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from recbole_prorec.errors import InputError
+from recbole_prorec.inference.network import codebook_size_of
 from recbole_prorec.tokenizer.alignment import ModalityAdapter, integrated_embedding
 
 NEIGHBOURS = 10
@@ -56,7 +57,7 @@ def extended(stored, keys, text):
         adapted = adapter(text)
     collaborative = mean_of_neighbours(adapted, *old[1:n_trained].chunk(2, dim=1))
     vectors = integrated_embedding(stored.settings["integrated_embedding"], collaborative, adapted, text)
-    new_codes = _resolved(codes[1:], nearest_codes(codebooks, vectors), _codebook_size(stored), keys)
+    new_codes = _resolved(codes[1:], nearest_codes(codebooks, vectors), codebook_size_of(stored.weights), keys)
     weights = {**stored.weights, "codes": torch.cat([codes, torch.from_numpy(new_codes)]),
                "aligned": torch.cat([old, torch.cat([collaborative, adapted], dim=1)])}
     return replace(stored, item_keys=(*stored.item_keys, *keys), weights=weights)
@@ -97,10 +98,6 @@ def mean_of_neighbours(adapted, old_collaborative, old_adapted):
     cosine = F.normalize(adapted, dim=1) @ F.normalize(old_adapted, dim=1).T
     nearest = old_collaborative[cosine.topk(min(NEIGHBOURS, len(old_adapted)), dim=1).indices]
     return F.normalize(nearest.mean(1), dim=1) * nearest.norm(dim=2).mean(1, keepdim=True)
-
-
-def _codebook_size(stored):
-    return stored.weights["generator.decoder.output"].shape[1]
 
 
 def _resolved(old, raw, codebook_size, keys):

@@ -11,7 +11,7 @@ ROWS = 64  # blocks are multiples of it, the last one padded: oneDNN compiles a 
 
 class _LinearCrossEntropy(torch.autograd.Function):
     """Mean cross-entropy of softmax(hidden table^T) in blocks of positions: gradients are made on the way forward, so
-    that [P, N] never stands whole and nothing is computed twice."""
+    that [P, N] never stands whole and nothing is computed twice. Positions are columns of a block."""
 
     @staticmethod
     def forward(ctx, hidden, table, target, visit):
@@ -22,25 +22,25 @@ class _LinearCrossEntropy(torch.autograd.Function):
         grad_hidden = torch.empty_like(padded) if need_hidden else None
         grad_table = torch.zeros_like(table) if need_table else None
         block = max(1, min(max(BLOCK_ELEMENTS // len(table) // unit, 1) * unit, len(padded)))
-        all_scores, all_probs = hidden.new_empty(2, block, len(table))
+        room = hidden.new_empty(2, len(table) * block)
         total = hidden.new_zeros(())
         with fast_matmul(hidden.device):
             for begin in range(0, len(hidden), block):
                 rows, known = slice(begin, min(begin + block, len(padded))), slice(begin, min(begin + block, len(hidden)))
-                own = target[known]
-                block_scores, block_probs = all_scores[: rows.stop - begin], all_probs[: rows.stop - begin]
-                torch.mm(padded[rows], table.T, out=block_scores)
-                torch.softmax(block_scores, 1, out=block_probs)
-                scores, probs = block_scores[: len(own)], block_probs[: len(own)]
-                log_norm = scores.amax(1) - probs.amax(1).log_()  # cheaper than logsumexp; the largest probability is no 0
-                total += (log_norm - scores.gather(1, own.unsqueeze(1)).squeeze(1)).sum()
+                own, width = target[known], rows.stop - begin
+                block_scores, block_probs = room[:, : len(table) * width].view(2, len(table), width)
+                torch.mm(table, padded[rows].T, out=block_scores)
+                torch.softmax(block_scores, 0, out=block_probs)
+                scores, probs = block_scores[:, : len(own)], block_probs[:, : len(own)]
+                log_norm = scores.amax(0) - probs.amax(0).log_()  # cheaper than logsumexp; the largest probability is no 0
+                total += (log_norm - scores.gather(0, own.unsqueeze(0)).squeeze(0)).sum()
                 if visit is not None:
                     visit(known, scores, probs)
                 if need_hidden:
-                    torch.mm(block_probs, table, out=grad_hidden[rows])
+                    torch.mm(block_probs.T, table, out=grad_hidden[rows])
                     grad_hidden[known] -= table[own]
                 if need_table:  # what is padded is 0 in `padded`, and adds nothing
-                    grad_table.addmm_(block_probs.T, padded[rows]).index_add_(0, own, hidden[known], alpha=-1)
+                    grad_table.addmm_(block_probs, padded[rows]).index_add_(0, own, hidden[known], alpha=-1)
         ctx.save_for_backward(grad_hidden if grad_hidden is None else grad_hidden[: len(hidden)], grad_table)
         ctx.scale = 1 / max(len(hidden), 1)
         return total * ctx.scale
@@ -57,7 +57,7 @@ def linear_cross_entropy(hidden, table, target, visit=None):
 
     Args:
         hidden: [P, D]. table: [N, D]. target: [P] rows of the table.
-        visit: called as visit(rows, scores, probs) with every block of positions, a slice of P and two [R, N] that are overwritten
+        visit: called as visit(rows, scores, probs) with every block of positions, a slice of P and two [N, R] that are overwritten
             behind it, where somebody wants the softmax too.
     """
     return _LinearCrossEntropy.apply(hidden.to(table.dtype), table, target, visit)

@@ -20,10 +20,11 @@ from recbole_prorec.text.encoder import text_embeddings
 from recbole_prorec.tokenizer.quantizer import make_quantizer, quantize
 from recbole_prorec.tokenizer.semantic_ids import SemanticIds
 from recbole_prorec.trainer.average import WeightAverage
+from recbole_prorec.trainer.decay import LearningRateDecay
 from recbole_prorec.trainer.stages import finished, progress_of, restore
 
 FULL_DECAY = 10**9  # steps, behind which an average uses its whole decay
-VERSION = 4  # raised when a change makes the artifacts of before wrong
+VERSION = 5  # raised when a change makes the artifacts of before wrong
 
 
 class StagedTrainer(Trainer):
@@ -158,11 +159,16 @@ class StagedTrainer(Trainer):
         self.average = WeightAverage(trained, self.config["average_decay"])
         if not fresh:
             self.average.step = FULL_DECAY  # a RecBole checkpoint holds the average alone, which goes on as the old one it is
+        self.decay = LearningRateDecay(self.optimizer, self.config["learning_rate_decay"])
         if self.step_hook is not None:
             self.step_hook.remove()
-        self.step_hook = self.optimizer.register_step_post_hook(lambda *_: self.average.update())
+        self.step_hook = self.optimizer.register_step_post_hook(self._after_step)
         validated = self.run["valid_data"] and self.eval_step > 0
         self.best_epoch, self.best_state = self.start_epoch - 1, self.stage_state() if validated and not fresh else None
+
+    def _after_step(self, *_):
+        self.average.update()
+        self.decay.step()
 
     def _begin_curve(self, stage, fresh):
         """The stage's epochs, as the model and its checkpoints have them; those behind a resumed checkpoint are trained again."""
@@ -209,6 +215,7 @@ class StagedTrainer(Trainer):
         seed = int(fingerprint({"seed": self.config["seed"], "stage": self.model.stage, "epoch": epoch_idx})[:8], 16)
         torch.manual_seed(seed)
         batches = self.batches(seed)
+        self.decay.begin_epoch(epoch_idx, len(batches), self.epochs)
         with self.average.training():
             losses = super()._train_epoch(batches, epoch_idx, loss_func, show_progress)
         parts = losses if isinstance(losses, tuple) else (losses,)

@@ -1,7 +1,7 @@
 """What a stage depends on, and how far it has come."""
 
-_TRAINING = ("seed", "learner", "weight_decay", "clip_grad_norm", "enable_amp", "enable_scaler", "average_decay", "eval_step",
-             "valid_metric", "eval_args", "metrics", "topk",
+_TRAINING = ("seed", "learner", "weight_decay", "clip_grad_norm", "enable_amp", "enable_scaler", "average_decay", "learning_rate_decay",
+             "eval_step", "valid_metric", "eval_args", "metrics", "topk",
              "metric_decimal_place",  # a metric is rounded before it is compared
              "MAX_ITEM_LIST_LENGTH", "window_stride", "train_batch_size", "hidden_size", "n_layers", "n_heads", "inner_size",
              "hidden_dropout_prob", "attn_dropout_prob")

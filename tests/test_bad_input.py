@@ -27,6 +27,7 @@ def refused(tiny, message, **changes):
     ("beam_size", 19, "beam_size 19 is below the largest topk 20.*Set beam_size to 20"),
     ("beam_size", 0, "beam_size is 0"), ("ranking", "fuse", "ranking is 'fuse'; expected one of generative, fused"),
     ("fusion_scope", "none", "fusion_scope is 'none'; expected one of beam, all"), ("alignment_input", "text", "alignment_input is 'text'"),
+    ("learning_rate_decay", "linear", "learning_rate_decay is 'linear'; expected one of cosine, none"),
     ("integrated_embedding", "mean", "integrated_embedding is 'mean'; expected one of sum"),
     ("hidden_dropout_prob", 1.0, r"hidden_dropout_prob is 1.0; a dropout rate lies in \[0, 1\)"),
     ("text_dropout_prob", -0.1, "text_dropout_prob"),

@@ -12,6 +12,7 @@ from pipeline import Run, settings
 import recbole_prorec
 from recbole_prorec.errors import InputError
 from recbole_prorec.model import ranking as ranking_file
+from recbole_prorec.model.prorec import PRORec
 
 RANKING_METRICS = ["Recall", "NDCG", "MRR", "Hit", "Precision", "MAP", "GAUC", "ItemCoverage", "AveragePopularity", "GiniIndex",
                    "ShannonEntropy", "TailPercentage"]
@@ -70,6 +71,15 @@ def test_fusion_weights_share_the_beams_that_are_kept(model, run, monkeypatch):
         assert len(searched) == 4
     finally:
         model.fusion_weight.fill_(weight)
+
+
+def test_all_items_are_scored_once_with_the_weight_that_the_beams_chose(place, monkeypatch):
+    monkeypatch.setattr(PRORec, "code_scores", lambda self, states, plain=PRORec.code_scores: seen.append(len(states)) or plain(self, states))
+    seen, few = [], {"epochs": 1, "alignment_epochs": 1}
+    of_all, of_beam = (Run(place, fusion_scope=scope, **few).fit() for scope in ("all", "beam"))
+    assert sum(seen) == len(of_all.valid_data.dataset) and of_all.model.is_exhaustive
+    assert of_all.model.fusion_weight == of_beam.model.fusion_weight
+    assert of_all.valid_score == of_all.trainer.validate(of_all.valid_data)[0]
 
 
 def test_predict_is_the_score_of_full_sort_predict_up_to_a_constant_per_user(model, run):

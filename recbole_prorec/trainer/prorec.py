@@ -56,20 +56,22 @@ class PRORecTrainer(StagedTrainer):
             self.best_valid_score, self.best_valid_result = self.validate(self.run["valid_data"])
 
     def finish(self, valid_data, show_progress):
-        """Of a few fusion weights, the one with the best validation metric; weight 0 is the generative ranking."""
+        """Of a few fusion weights, the one with the best validation metric over the beam's items; weight 0 is the generative ranking."""
         self.model.ranking = self.ranking
         if self.ranking != "fused" or not valid_data:
             return
-        scores = {}
+        scores, scope = {}, self.model.fusion_scope
+        self.model.fusion_scope = "beam"  # all items are scored once, with the weight that is chosen, and not once a weight
         with self.model.kept_beams():  # they are the same whatever the weight is
             for weight in FUSION_WEIGHTS:
                 self.model.fusion_weight.fill_(weight)
                 scores[weight] = self.validate(valid_data, show_progress)
         best = (max if self.valid_metric_bigger else min)(scores, key=lambda weight: scores[weight][0])
         self.model.fusion_weight.fill_(best)
-        self.best_valid_score, self.best_valid_result = scores[best]
+        self.model.fusion_scope = scope
         self.heading(f"Fused ranking, {self.valid_metric} on validation by fusion weight: "
                      + ", ".join(f"{weight}: {score:.4f}" for weight, (score, _) in scores.items()) + f"; {best} is kept")
+        self.best_valid_score, self.best_valid_result = self.validate(valid_data, show_progress) if scope == "all" else scores[best]
 
     def _alignment(self, text, text_key, data_key):
         """Stage 1 -> [E_C, E_T] [n_items, 2 D] and its key."""

@@ -74,8 +74,8 @@ def test_fusion_weights_share_the_beams_that_are_kept(model, run, monkeypatch):
 
 
 def test_all_items_are_scored_once_with_the_weight_that_the_beams_chose(place, monkeypatch):
-    monkeypatch.setattr(PRORec, "code_scores", lambda self, states, plain=PRORec.code_scores: seen.append(len(states)) or plain(self, states))
-    seen, few = [], {"epochs": 1, "alignment_epochs": 1}
+    seen, few, plain = [], {"epochs": 1, "alignment_epochs": 1}, PRORec.code_scores
+    monkeypatch.setattr(PRORec, "code_scores", lambda self, states: seen.append(len(states)) or plain(self, states))
     of_all, of_beam = (Run(place, fusion_scope=scope, **few).fit() for scope in ("all", "beam"))
     assert sum(seen) == len(of_all.valid_data.dataset) and of_all.model.is_exhaustive
     assert of_all.model.fusion_weight == of_beam.model.fusion_weight

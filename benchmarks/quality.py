@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import statistics
 import sys
@@ -100,7 +101,7 @@ def main():
     flags.add_argument("--entry", required=True, help="which of its entries")
     flags.add_argument("--seeds", type=int, nargs="+", help="those of the comparison, unless told otherwise")
     flags.add_argument("--folder", type=Path, default=Path("saved/quality"), help="of what is finished")
-    command = " ".join(["python", "benchmarks/quality.py", *sys.argv[1:]])
+    command = shlex.join(["python", "benchmarks/quality.py", *sys.argv[1:]])
     flags = flags.parse_args()
     comparison = make_comparison(read_yaml(flags.comparison))
     entry = next((entry for entry in comparison.entries if entry.name == flags.entry), None)

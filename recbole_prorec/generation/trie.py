@@ -88,8 +88,8 @@ class Trie:
 
     def root_probs(self, probs):
         """A distribution over leaves [n_leaves, R] summed below each child of the root, a run of leaves: [R, F]."""
-        first = self.levels[1].first_leaf if self.n_levels > 1 else self.item_leaf[self.leaf_item]
         leaves = torch.arange(len(probs), device=probs.device)
+        first = self.levels[1].first_leaf if self.n_levels > 1 else leaves
         return F.embedding_bag(leaves, probs, first, mode="sum").T  # by far the fastest sum of runs of rows
 
     def leaves_below(self, node, level):

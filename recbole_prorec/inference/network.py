@@ -33,6 +33,10 @@ class StoredModel:
     weights: dict
     adaptation: dict
 
+    @property
+    def codebook_size(self):
+        return len(self.weights["generator.decoder.output.0.weight"])
+
 
 class PRORecNetwork(PRORecRanking, nn.Module):
     """What PRORec needs in order to rank: not stage 1, and no RecBole."""
@@ -55,21 +59,17 @@ def check_known(model, source):
 def build(stored, source):
     """The network of a `StoredModel`, in evaluation mode. source: the file to be named in an error."""
     try:
-        n_levels, codebook_size = stored.weights["codes"].shape[1], codebook_size_of(stored.weights)
-        network = NETWORKS[stored.model](stored.settings, len(stored.item_keys), n_levels, codebook_size)
+        n_levels = stored.weights["codes"].shape[1]
+        network = NETWORKS[stored.model](stored.settings, len(stored.item_keys), n_levels, stored.codebook_size)
         wanted = network.state_dict().keys()
         network.load_state_dict({name: tensor for name, tensor in stored.weights.items() if name in wanted})
-        SemanticIds(stored.item_keys, network.codes.numpy(), codebook_size)
+        SemanticIds(stored.item_keys, network.codes.numpy(), stored.codebook_size)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:  # RuntimeError is torch's word for weights of other names and shapes
         raise InputError(f"{source} cannot be made into a {stored.model}: {_first_lines(error)}. It is damaged, or of another version of "
                          "recbole_prorec; make it again with this one.") from error
     if not all(bool(torch.isfinite(tensor).all()) for tensor in network.state_dict().values()):
         raise InputError(f"{source} has weights that are no numbers; train the model again, with a lower learning_rate perhaps.")
     return network.eval()
-
-
-def codebook_size_of(weights):
-    return weights["generator.decoder.output.0.weight"].shape[0]
 
 
 def _first_lines(error, n_lines=2):

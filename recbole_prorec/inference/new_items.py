@@ -11,7 +11,6 @@ import torch
 from torch.nn import functional as F
 
 from recbole_prorec.errors import InputError
-from recbole_prorec.inference.network import codebook_size_of
 from recbole_prorec.tokenizer.alignment import ModalityAdapter, integrated_embedding
 
 NEIGHBOURS = 10
@@ -57,7 +56,7 @@ def extended(stored, keys, text):
         adapted = adapter(text)
     collaborative = mean_of_neighbours(adapted, *old[1:n_trained].chunk(2, dim=1))
     vectors = integrated_embedding(stored.settings["integrated_embedding"], collaborative, adapted, text)
-    new_codes = _resolved(codes[1:], nearest_codes(codebooks, vectors), codebook_size_of(stored.weights), keys)
+    new_codes = _resolved(codes[1:], nearest_codes(codebooks, vectors), stored.codebook_size, keys)
     weights = {**stored.weights, "codes": torch.cat([codes, torch.from_numpy(new_codes)]),
                "aligned": torch.cat([old, torch.cat([collaborative, adapted], dim=1)])}
     return replace(stored, item_keys=(*stored.item_keys, *keys), weights=weights)

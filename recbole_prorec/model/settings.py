@@ -6,11 +6,10 @@ from recbole_prorec.errors import InputError
 from recbole_prorec.tokenizer.quantizer import QUANTIZERS
 from recbole_prorec.tokenizer.residual_kmeans import fitting_codebook_size
 
-DECAYS = ("cosine", "none")
+COMMON_CHOICES = {"quantizer": QUANTIZERS, "learning_rate_decay": ("cosine", "none")}
 CHOICES = {"ranking": ("generative", "fused", "stage1"), "fusion_scope": ("beam", "all"), "alignment_input": ("both", "collaborative"),
-           "integrated_embedding": ("sum", "concat", "collaborative", "semantic", "naive_concat"), "quantizer": QUANTIZERS,
-           "learning_rate_decay": DECAYS}
-TIGER_CHOICES = {"backbone": ("encoder_decoder", "causal"), "quantizer": QUANTIZERS, "learning_rate_decay": DECAYS}
+           "integrated_embedding": ("sum", "concat", "collaborative", "semantic", "naive_concat"), **COMMON_CHOICES}
+TIGER_CHOICES = {"backbone": ("encoder_decoder", "causal"), **COMMON_CHOICES}
 COMMON_AT_LEAST = {"n_levels": 1, "codebook_size": 2, "rqvae_epochs": 1, "beam_size": 1, "n_layers": 1, "n_heads": 1, "hidden_size": 1,
                    "decoder_layers": 1, "window_stride": 1, "MAX_ITEM_LIST_LENGTH": 1}
 AT_LEAST = {**COMMON_AT_LEAST, "decoder_heads": 1, "decoder_size": 1, "inner_size": 1, "decoder_inner_size": 1, "alignment_epochs": 1}

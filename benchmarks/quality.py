@@ -29,23 +29,19 @@ FAST, PLAIN = "fast", "plain"
 METRICS = ("recall@10", "ndcg@10")
 
 
-def plain_cross_entropy(hidden, table, target, visit=None):
-    """`linear_cross_entropy`, written out."""
-    scores = hidden @ table.T
-    if visit is not None:
-        visit(slice(0, len(hidden)), scores.detach().T, scores.detach().softmax(1).T)
-    return F.cross_entropy(scores, target)
+def plain_item_cross_entropy(hidden, table, target):
+    """`item_cross_entropy`, written out."""
+    return F.cross_entropy(hidden @ table[1:].T, target - 1)
 
 
 def make_plain():
     """Puts the plain ways in the place of the fast ones, in this process."""
     from recbole_prorec.data.prefixes import PrefixBatches
-    from recbole_prorec.model import distillation
-    from recbole_prorec.nn import losses, transformer
+    from recbole_prorec.nn import transformer
     from recbole_prorec.tokenizer import alignment
     from recbole_prorec.trainer import staged
 
-    distillation.linear_cross_entropy = losses.linear_cross_entropy = plain_cross_entropy
+    alignment.item_cross_entropy = plain_item_cross_entropy
     transformer.fast_dropout = F.dropout
     alignment.Dropout = transformer.Dropout = torch.nn.Dropout
     staged.fast_matmul = lambda device: contextlib.nullcontext()

@@ -17,7 +17,7 @@ from recbole.data import create_dataset, data_preparation
 from recbole.data.interaction import Interaction
 from recbole.utils import get_model, get_trainer, init_seed
 
-from recbole_prorec.data.histories import INPUTS, TARGETS, Histories
+from recbole_prorec.data.histories import INPUTS, TARGET_ROWS, TARGETS, Histories
 from recbole_prorec.model.generative import ALIGNMENT, GENERATION
 from recbole_prorec.registry import Protocol, properties_file
 from recbole_prorec.tokenizer.quantizer import make_quantizer, quantize
@@ -124,7 +124,8 @@ class Workload:
 
     def windows(self, batch, number):
         """Batches of full histories for causal networks, every position asked for."""
-        return [Interaction({INPUTS: self.items(batch, T), TARGETS: self.items(batch, T)}) for _ in range(number)]
+        rows = torch.arange(number * batch * T).view(number, batch, T)
+        return [Interaction({INPUTS: self.items(batch, T), TARGETS: self.items(batch, T), TARGET_ROWS: rows[i]}) for i in range(number)]
 
     def prefixes(self, batch, number):
         """Batches of full histories with one target each, as RecBole names them."""

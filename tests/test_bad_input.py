@@ -35,7 +35,7 @@ def refused(tiny, message, **changes):
     ("hidden_dropout_prob", "half", "hidden_dropout_prob is 'half'"), ("alignment_temperature", 0, "alignment_temperature is 0"),
     ("alignment_temperature", float("nan"), "alignment_temperature is nan"),
     ("distillation_weight", float("nan"), "distillation_weight is nan"),
-    ("alignment_weight", -1, "alignment_weight is -1"), ("soft_target_weight", 1.5, "soft_target_weight is 1.5"),
+    ("alignment_weight", -1, "alignment_weight is -1"), ("distillation_weight", 1.5, "distillation_weight is 1.5"),
     ("hidden_size", 15, "hidden_size 15 is no multiple of n_heads 2"),
     ("decoder_size", 9, "decoder_size 9 is no multiple of decoder_heads 2"),
     ("window_stride", 21, "window_stride 21 is above MAX_ITEM_LIST_LENGTH 20"), ("window_stride", 0, "window_stride is 0"),

@@ -1,65 +1,124 @@
-"""Distillation equals a reference written by hand, and the teacher learns nothing from it."""
+"""The teacher is stage 1 as it was, and what it teaches is its softmax over items, summed over the items that share codes."""
 
 import pytest
 import torch
+from random_codes import SHAPES, random_codes
+from recbole.data.interaction import Interaction
 
-from recbole_prorec.model.distillation import DistillationHeads
+from recbole_prorec.data.histories import INPUTS, TARGET_ROWS, TARGETS, WindowBatches
+from recbole_prorec.generation import distillation
+from recbole_prorec.generation.distillation import SoftTargets, Teacher
+from recbole_prorec.generation.trie import Trie
+from recbole_prorec.nn.transformer import CausalTransformer
 
-N_ITEMS, WIDTH, POSITIONS = 9, 4, 13
+WIDTH, LENGTH, POSITIONS = 8, 5, 17
 
 
-@pytest.fixture
-def heads():
+@pytest.fixture(params=SHAPES, ids=str)
+def teacher(request):
+    return teacher_of(*request.param)
+
+
+def teacher_of(n_real, n_levels, codebook_size, dropout=False):
     torch.manual_seed(0)
-    return DistillationHeads(WIDTH).double()
+    encoder = CausalTransformer(WIDTH, n_layers=1, n_heads=2, inner_size=16, max_length=LENGTH, attention_dropout=0.5, hidden_dropout=0.5)
+    table, trie = torch.randn(n_real + 1, WIDTH, requires_grad=True), Trie(random_codes(n_real, n_levels, codebook_size))
+    return Teacher(encoder if dropout else encoder.eval(), table, trie)
 
 
-@pytest.fixture
-def given():
-    torch.manual_seed(1)
-    states = torch.randn(POSITIONS, WIDTH, dtype=torch.float64, requires_grad=True)
-    teacher = torch.randn(N_ITEMS, 2 * WIDTH, dtype=torch.float64, requires_grad=True)
-    return states, teacher, torch.randint(1, N_ITEMS, (POSITIONS,))
+def batch_of(teacher, n_rows=4):
+    items = torch.randint(1, teacher.trie.n_items, (2, n_rows, LENGTH), generator=torch.Generator().manual_seed(1))
+    return Interaction({INPUTS: items[0], TARGETS: items[1]})
 
 
-def reference(heads, states, teacher, items):
-    """Position by position: the softmax over all items of h_C . E_C + h_T . E_T."""
-    collaborative, semantic = teacher.chunk(2, dim=1)
-    total = 0.0
-    for state, item in zip(states, items):
-        from_collaborative, from_semantic = (head.weight @ state + head.bias for head in (heads.collaborative, heads.semantic))
-        scores = [from_collaborative @ collaborative[i] + from_semantic @ semantic[i] for i in range(1, N_ITEMS)]
-        total -= scores[item - 1] - torch.stack(scores).logsumexp(0)
-    return total / len(items)
+def masses(teacher, state, item, level):
+    """{slot: probability} of the children of the node that the item's path passes, from the softmax over all items written out."""
+    trie = teacher.trie
+    probs = (teacher.table[1:] @ state).softmax(0)
+    below = [other for other in range(1, trie.n_items) if torch.equal(trie.codes[other, :level], trie.codes[item, :level])]
+    found = {}
+    for other in below:
+        slot = int(trie.path_slot[other, level])
+        found[slot] = found.get(slot, 0) + float(probs[other - 1])
+    return {slot: mass / sum(found.values()) for slot, mass in found.items()}
 
 
-def test_the_loss_and_its_gradients_equal_the_reference(heads, given):
-    states, teacher, items = given
-    found, expected = heads.loss(states, teacher[1:], items - 1), reference(heads, states, teacher.detach(), items)
-    torch.testing.assert_close(found, expected)
-    learned = [states, *heads.parameters()]
-    torch.testing.assert_close(torch.autograd.grad(found, learned), torch.autograd.grad(expected, learned))
+def check(teacher, soft_targets, states, items):
+    for level in range(teacher.trie.n_levels):
+        rows = torch.arange(len(items)).flip(0)[teacher.trie.n_choices[items].flip(0) > level]
+        if len(rows):
+            for row, found in zip(rows, soft_targets.at(rows, level)):
+                expected = torch.zeros(len(found))
+                for slot, mass in masses(teacher, states[row], items[row], level).items():
+                    expected[slot] = mass
+                torch.testing.assert_close(found, expected)
 
 
-def test_no_gradient_reaches_the_teacher(heads, given):
-    states, teacher, items = given
-    heads.loss(states, teacher[1:], items - 1).backward()
-    assert given[1].grad is None
-    assert (given[0].grad != 0).any()
+@pytest.mark.parametrize("block_elements", [1, 100, 10**6])
+def test_soft_targets_are_the_softmax_over_items_summed_below_every_code(teacher, block_elements, monkeypatch):
+    monkeypatch.setattr(distillation, "BLOCK_ELEMENTS", block_elements)
+    states = torch.randn(POSITIONS, WIDTH)
+    items = torch.randint(1, teacher.trie.n_items, (POSITIONS,))
+    check(teacher, SoftTargets(teacher, items, states), states, items)
 
 
-def test_the_loss_is_the_mean_of_the_log_probs_of_the_targets(heads, given):
-    states, teacher, items = given
-    log_probs = heads.log_probs(states, teacher)
-    torch.testing.assert_close(heads.loss(states, teacher[1:], items - 1), -log_probs.gather(1, items.unsqueeze(1)).mean())
-    assert (log_probs[:, 0] == float("-inf")).all()
-    torch.testing.assert_close(log_probs.exp().sum(1), torch.ones(POSITIONS, dtype=torch.float64))
+def test_the_teacher_reads_histories_as_stage_1_did(teacher):
+    batch = batch_of(teacher)
+    expected = teacher.encoder(teacher.table[batch[INPUTS]])
+    found = teacher.soft_targets(batch, batch[INPUTS], batch[TARGETS])
+    torch.testing.assert_close(found.states, expected.flatten(0, 1).detach())
 
 
-@pytest.mark.parametrize("weights", [(1.0, 1.0), (1.0, 0.0)])
-def test_the_heads_begin_with_the_scores_of_stage_1(heads, given, weights):
-    states, teacher, _ = given
-    heads.start_from(weights)
-    collaborative, adapted = teacher.chunk(2, dim=1)
-    expected = states @ (weights[0] * collaborative + weights[1] * adapted).T
-    torch.testing.assert_close(heads(states) @ teacher.T, expected)
+def test_the_teacher_has_its_dropout_in_training():
+    teacher = teacher_of(40, 3, 4, dropout=True)
+    batch = batch_of(teacher)
+    first, second = (teacher.soft_targets(batch, batch[INPUTS], batch[TARGETS]).states for _ in range(2))
+    assert not torch.equal(first, second)
+
+
+def test_nothing_of_the_teacher_is_trained(teacher):
+    batch = batch_of(teacher)
+    found = teacher.soft_targets(batch, batch[INPUTS], batch[TARGETS])
+    assert not found.states.requires_grad and not found.at(torch.arange(3), 0).requires_grad
+
+
+def with_rows(batch):
+    batch.update(Interaction({TARGET_ROWS: torch.randperm(batch[TARGETS].numel()).view(batch[TARGETS].shape)}))
+    return batch
+
+
+def test_what_is_kept_is_what_a_step_would_compute(teacher):
+    batches = [with_rows(batch_of(teacher))]
+    items, n_targets = batches[0][TARGETS].flatten(), batches[0][TARGETS].numel()
+    computed = teacher.soft_targets(batches[0], batches[0][INPUTS], batches[0][TARGETS])
+    teacher.keep(batches, n_targets)
+    kept = teacher.soft_targets(batches[0], batches[0][INPUTS], batches[0][TARGETS])
+    for level in range(teacher.trie.n_levels):
+        rows = (teacher.trie.n_choices[items] > level).nonzero().squeeze(1).flip(0)
+        if len(rows):
+            torch.testing.assert_close(kept.at(rows, level), computed.at(rows, level), atol=1e-3, rtol=1e-3)
+    others = batch_of(teacher)  # of rows that nobody knows
+    assert torch.equal(teacher.soft_targets(others, others[INPUTS], others[TARGETS]).root, computed.root)
+
+
+def test_what_would_not_fit_is_not_kept(monkeypatch):
+    teacher = teacher_of(40, 3, 4)
+    monkeypatch.setattr(distillation, "KEPT_BYTES", 2 * 20 * 4 - 1)
+    teacher.keep([with_rows(batch_of(teacher))], 20)
+    assert teacher.kept is None
+    monkeypatch.setattr(distillation, "KEPT_BYTES", 2 * 20 * 4)
+    teacher.keep([with_rows(batch_of(teacher))], 20)
+    assert teacher.kept is not None
+
+
+def test_every_target_of_the_histories_is_kept_behind_its_own_history():
+    from test_histories import random_sequences, rows_of
+
+    from recbole_prorec.data.histories import Histories
+
+    teacher, histories = teacher_of(40, 3, 4), Histories.from_rows(*rows_of(random_sequences(3, longest=LENGTH)))
+    teacher.keep(WindowBatches(histories, LENGTH, 3, 16, "cpu", seed=0), histories.n_targets)
+    for row, place in enumerate(histories.is_target.nonzero()[0]):
+        first = histories.first[histories.first <= place].max()
+        state = teacher.states(torch.from_numpy(histories.items[first:place]).unsqueeze(0))[0, -1:]
+        torch.testing.assert_close(teacher.kept.root[row].float(), teacher.root_probs(state)[0], atol=1e-3, rtol=1e-3)

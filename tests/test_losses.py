@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from recbole_prorec.nn import losses
-from recbole_prorec.nn.losses import info_nce, item_cross_entropy, linear_cross_entropy
+from recbole_prorec.nn.losses import info_nce, item_cross_entropy
 
 POSITIONS, ITEMS, WIDTH = 23, 11, 4
 
@@ -56,16 +56,6 @@ def test_a_side_without_gradient_gets_none(problem, wanted):
 def test_large_scores_do_not_overflow(problem):
     hidden, table, target = problem
     assert torch.isfinite(item_cross_entropy(1000 * hidden.float(), table.float(), target))
-
-
-def test_a_visitor_sees_every_position_once_with_its_softmax(problem, block_elements):
-    hidden, table, target = problem
-    seen = []
-    linear_cross_entropy(hidden, table, target, lambda rows, scores, probs: seen.append((rows, scores.clone(), probs.clone())))
-    assert [place for rows, _, _ in seen for place in range(POSITIONS)[rows]] == list(range(POSITIONS))
-    scores = (hidden @ table.T).detach()
-    torch.testing.assert_close(torch.cat([part for _, part, _ in seen], dim=1), scores.T)
-    torch.testing.assert_close(torch.cat([part for _, _, part in seen], dim=1), scores.T.softmax(0))
 
 
 def test_info_nce_equals_the_sums_written_out():

@@ -151,25 +151,6 @@ def test_files_of_every_kind_give_the_same_items(tmp_path, name, content):
 
 # Models of before
 
-def test_an_export_of_before_recommends_the_same_and_says_why_it_takes_no_new_items(trained, tmp_path):
-    write_export(load(trained()), tmp_path / "old")
-    header = json.loads((tmp_path / "old" / "settings.json").read_text(encoding="utf-8"))
-    header["format"] = 1
-    header["sha256"].pop("new_items.safetensors")
-    for name in ("text_encoder", "text_embedding_file", "integrated_embedding", "quantizer"):
-        header["settings"].pop(name)
-    (tmp_path / "old" / "settings.json").write_text(json.dumps(header), encoding="utf-8")
-    (tmp_path / "old" / "new_items.safetensors").unlink()
-    old = load(tmp_path / "old")
-    assert old.recommend([["i1", "i2"]]) == load(trained()).recommend([["i1", "i2"]])
-    with pytest.raises(InputError, match="old can recommend but takes no new items.*train again"):
-        old.add_items(["new1"], texts=["some text"])
-    write_export(old, tmp_path / "again")
-    assert load(tmp_path / "again").recommend([["i1", "i2"]]) == old.recommend([["i1", "i2"]])
-    with pytest.raises(InputError, match="takes no new items"):
-        load(tmp_path / "again").add_items(["new1"], texts=["some text"])
-
-
 def test_a_checkpoint_of_before_recommends_and_says_why_it_takes_no_new_items(trained, tmp_path):
     checkpoint = torch.load(trained(), weights_only=False)
     del checkpoint["other_parameter"]["codebooks"]

@@ -219,11 +219,11 @@ def other_model(content):
 
 
 def lose_weights(content):
-    del content["state_dict"]["heads.semantic.bias"]
+    del content["state_dict"]["aligner.encoder.norm_input.bias"]
 
 
 def break_weights(content):
-    content["state_dict"]["heads.semantic.bias"][0] = float("nan")
+    content["state_dict"]["aligner.encoder.norm_input.bias"][0] = float("nan")
 
 
 def repeat_codes(content):
@@ -236,7 +236,7 @@ def lose_parts(content):
 
 @pytest.mark.parametrize("change, said", [
     (drop_keys, "holds no item keys"), (other_model, "holds a trained SASRec; expected PRORec"),
-    (lose_weights, "heads.semantic.bias.*damaged"),
+    (lose_weights, "aligner.encoder.norm_input.bias.*damaged"),
     (break_weights, "no numbers"), (repeat_codes, "different code tuples"), (lose_parts, "damaged, or no checkpoint"),
 ])
 def test_a_checkpoint_that_cannot_be_used_says_why(checkpoint, tmp_path, change, said):

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "recbole_prorec"
 READ_BY_RECBOLE = {"loss_type", "train_neg_sample_args", "epochs", "stopping_step", "learning_rate", "train_batch_size", "eval_batch_size",
                    "weight_decay", "learner", "clip_grad_norm", "eval_step", "MAX_ITEM_LIST_LENGTH"}
 READ_BY_COMPOSED_NAME = {f"{part}_{rest}" for parts, rests in (
-    (("alignment",), ("epochs", "learning_rate", "stopping_step")), (("alignment", "distillation", "soft_target"), ("weight",)),
+    (("alignment",), ("epochs", "learning_rate", "stopping_step")), (("alignment", "distillation"), ("weight",)),
 ) for part in parts for rest in rests}
 
 

@@ -69,11 +69,7 @@ def model_scores(recommender):
     def score(histories):
         latest = [torch.tensor(history[-recommender.max_length :]) for history in histories]
         lengths = torch.tensor([len(history) for history in latest])
-        states = network.user_states(torch.nn.utils.rnn.pad_sequence(latest, batch_first=True), lengths)
-        scores = network.code_scores(states)
-        if recommender.settings["ranking"] == "fused":
-            scores[:, 1:] += network.fusion_weight * network.heads.log_probs(states, network.aligned)[:, 1:]
-        return scores
+        return network.exact_scores(torch.nn.utils.rnn.pad_sequence(latest, batch_first=True), lengths)
 
     return score
 

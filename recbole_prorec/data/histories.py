@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from recbole.data.interaction import Interaction
 
-INPUTS, TARGETS = "history_inputs", "history_targets"
+INPUTS, TARGETS, TARGET_ROWS = "history_inputs", "history_targets", "history_target_rows"
 
 
 @dataclass
@@ -96,8 +96,8 @@ class WindowBatches:
     """One epoch of windows as batches of tensors, longest windows together, so that little of a batch is padding.
 
     A batch is as many windows as ask for `batch_size` targets, however long they are, so that every target weighs the same in an epoch
-    and a step costs the same. Iterating gives RecBole interactions of INPUTS [B, T] and TARGETS [B, T]; padding is 0, and so is a target
-    not asked for.
+    and a step costs the same. Iterating gives RecBole interactions of INPUTS [B, T] and TARGETS [B, T], padding is 0, and so is a target
+    not asked for, and TARGET_ROWS [B, T], which of the n_targets of the histories a target is.
     """
 
     def __init__(self, histories, length, stride, batch_size, device, seed):
@@ -107,6 +107,7 @@ class WindowBatches:
         begin, end, ask = histories.windows(length, stride, rng)
         order = shuffled_by_length(end - begin, rng)
         asked = np.concatenate([[0], histories.is_target.cumsum()])
+        self.row = torch.from_numpy(asked).to(device)
         n_targets = (asked[end + 1] - asked[ask + 1])[order].cumsum()
         first = np.flatnonzero(np.diff((n_targets - 1) // batch_size, prepend=-1))
         self.begin, self.end, self.ask = (torch.from_numpy(array[order]).to(device) for array in (begin, end, ask))
@@ -123,7 +124,8 @@ class WindowBatches:
             at = begin + torch.arange(int((end - begin).max()), device=begin.device)
             inside = at < end
             at = at.clamp(max=len(self.items) - 2)
-            yield Interaction({INPUTS: self.items[at] * inside, TARGETS: self.wanted[at + 1] * (inside & (at >= ask))})
+            yield Interaction({INPUTS: self.items[at] * inside, TARGETS: self.wanted[at + 1] * (inside & (at >= ask)),
+                               TARGET_ROWS: self.row[at + 1]})
 
 
 def shuffled_by_length(lengths, rng):

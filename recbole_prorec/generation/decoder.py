@@ -1,7 +1,5 @@
 """The autoregressive decoder: a user state as prefix, then one code per level. Axes: P positions, R rows, L levels, K codes, D width."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import nn
 
@@ -99,7 +97,7 @@ def code_losses(decoder, trie, states, items, soft_targets=None):
     """Generation loss of every position, over its choices alone: where a single item is left there is nothing to learn.
 
     Args:
-        states: [P, state_size]. items: [P] target items. soft_targets: `SoftTargets` of the items, filled, or None.
+        states: [P, state_size]. items: [P] target items. soft_targets: `SoftTargets` of the items, or None.
 
     Returns:
         hard: mean over P of -log p(codes of the target), the sum of the cross-entropies of its levels (arXiv 2502.06269).
@@ -112,53 +110,6 @@ def code_losses(decoder, trie, states, items, soft_targets=None):
             target = soft_targets.at(rows, level)
             soft = soft - (target * log_probs.masked_fill(target == 0, 0)).sum()
     return hard / len(items), soft / len(items)
-
-
-@dataclass
-class LeavesBelow:
-    """Of the positions [R] that have a choice at a level, the leaves below the nodes that they pass there, side by side: [S]."""
-
-    n_rows: int  # R
-    row: torch.Tensor  # of the R
-    position: torch.Tensor  # of the P, rising
-    leaf: torch.Tensor
-    scores: torch.Tensor  # of the leaf by the teacher at that position
-
-
-class SoftTargets:
-    """A teacher's distribution over items, summed below each child of the nodes that the paths of `items` pass.
-
-    It is filled block by block, by `add`, so that the teacher's [P, n_items] never stands whole.
-
-    Args:
-        trie: L levels. items: [P] target items.
-    """
-
-    def __init__(self, trie, items):
-        self.trie = trie
-        has_choice = [trie.n_choices[items] > level for level in range(trie.n_levels)]  # at the root all have
-        self.row_of = [mask.cumsum(0) - 1 for mask in has_choice]
-        self.below = [None, *(self._leaves_below(mask.nonzero().squeeze(1), items, level) for level, mask in enumerate(has_choice[1:], 1))]
-        self.targets = {0: torch.empty(len(items), trie.levels[0].child_code.shape[1], device=items.device)}
-
-    def _leaves_below(self, inside, items, level):
-        row, leaf = self.trie.leaves_below(self.trie.path_node[items[inside], level], level)
-        return LeavesBelow(len(inside), row, inside[row], leaf, torch.empty(len(row), device=items.device))
-
-    def add(self, rows, scores, probs):
-        """rows: a slice of the positions. scores [n_leaves, R] of the trie's leaves by the teacher, and their softmax."""
-        self.targets[0][rows] = self.trie.root_probs(probs)
-        bounds = torch.tensor([rows.start, rows.stop], device=scores.device)
-        for below in self.below[1:]:
-            begin, end = torch.searchsorted(below.position, bounds).tolist()
-            below.scores[begin:end] = scores[below.leaf[begin:end], below.position[begin:end] - rows.start]
-
-    def at(self, rows, level):
-        """[R, F] over the children of the nodes that the positions `rows` pass at a level; each has a choice there."""
-        if level not in self.targets:
-            below = self.below[level]
-            self.targets[level] = self.trie.child_probs(below.scores, below.row, below.leaf, below.n_rows, level)
-        return self.targets[level][self.row_of[level][rows]]
 
 
 def _choices(decoder, trie, states, items):

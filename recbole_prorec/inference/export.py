@@ -9,10 +9,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from recbole_prorec.errors import InputError
-from recbole_prorec.inference.network import OF_NEW_ITEMS, SETTINGS, StoredModel, check_known
+from recbole_prorec.inference.network import SETTINGS, StoredModel, check_known
 from recbole_prorec.tokenizer.semantic_ids import SemanticIds
 
-FORMAT, BEFORE = 2, 1  # format 1 had nothing for new items
+FORMAT = 3
 WEIGHTS, NEW_ITEMS = "weights.safetensors", "new_items.safetensors"
 CODES, KEYS, SETTINGS_FILE = "codes.json", "item_keys.txt", "settings.json"
 
@@ -45,19 +45,16 @@ def read_export(folder):
     folder = Path(folder)
     try:
         header = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
-        if header["format"] not in (FORMAT, BEFORE):
-            raise ValueError(f"its format is {header['format']}, and this version reads {BEFORE} and {FORMAT}")
+        if header["format"] != FORMAT:
+            raise ValueError(f"its format is {header['format']}, and this version reads {FORMAT}")
         changed = [name for name, expected in header["sha256"].items() if _sum(folder / name) != expected]
         if changed:
             raise ValueError(f"{' and '.join(changed)} changed after the export")
         check_known(header["model"], folder)
         item_keys = (header["padding_key"], *(folder / KEYS).read_bytes().decode().split("\n")[:-1])
         codes = torch.tensor(SemanticIds.load(folder / CODES, item_keys).codes)
-        weights, adaptation = load_file(folder / WEIGHTS), {}
-        absent = dict.fromkeys(OF_NEW_ITEMS)
-        if header["format"] == FORMAT:
-            adaptation, absent = load_file(folder / NEW_ITEMS), {}
-        settings = {**absent, **{name: header["settings"][name] for name in SETTINGS if name not in absent}}
+        weights, adaptation = load_file(folder / WEIGHTS), load_file(folder / NEW_ITEMS)
+        settings = {name: header["settings"][name] for name in SETTINGS}
     except InputError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:

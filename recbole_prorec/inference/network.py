@@ -6,14 +6,15 @@ import torch
 from torch import nn
 
 from recbole_prorec.errors import InputError
-from recbole_prorec.model.ranking import PRORecRanking
+from recbole_prorec.model.ranking import PRORecRanking, encoder_arguments
+from recbole_prorec.nn.transformer import CausalTransformer
 from recbole_prorec.tokenizer.semantic_ids import SemanticIds
 
-OF_NEW_ITEMS = ("text_encoder", "text_embedding_file", "integrated_embedding", "quantizer")
 # What the network and its ranking are built from, what item texts are made by, and how new items get their codes.
 SETTINGS = ("MAX_ITEM_LIST_LENGTH", "hidden_size", "n_layers", "n_heads", "inner_size", "hidden_dropout_prob", "attn_dropout_prob",
-            "decoder_size", "decoder_layers", "decoder_heads", "decoder_inner_size", "decoder_dropout_prob", "ranking", "fusion_scope",
-            "beam_size", "text_template", "ITEM_ID_FIELD", *OF_NEW_ITEMS)
+            "alignment_input", "decoder_size", "decoder_layers", "decoder_heads", "decoder_inner_size", "decoder_dropout_prob", "ranking",
+            "fusion_scope", "beam_size", "text_template", "ITEM_ID_FIELD", "text_encoder", "text_embedding_file",
+            "integrated_embedding", "quantizer")
 ADAPTER = "aligner.adapter."
 
 
@@ -39,12 +40,13 @@ class StoredModel:
 
 
 class PRORecNetwork(PRORecRanking, nn.Module):
-    """What PRORec needs in order to rank: not stage 1, and no RecBole."""
+    """What PRORec needs in order to rank: of stage 1 the encoder alone, and no RecBole."""
 
     def __init__(self, settings, n_items, n_levels, codebook_size):
         super().__init__()
         self.n_items, self.n_levels, self.codebook_size = n_items, n_levels, codebook_size
         self.beam_size = min(settings["beam_size"], n_items - 1)
+        self.aligner = nn.ModuleDict({"encoder": CausalTransformer(settings["hidden_size"], **encoder_arguments(settings))})
         self.add_ranking(settings)
 
 

@@ -36,7 +36,7 @@ class Recommender:
     """Ranks items for plain histories.
 
     Scores of a model with `ranking: generative` are log-probabilities, those of all items together being a distribution. Of one with
-    `ranking: fused` they are what it ranks by, log p(codes) + fusion_weight x the heads' score: comparable within a list alone.
+    `ranking: fused` they are what it ranks by, log p(codes) + fusion_weight x stage 1's score: comparable within a list alone.
 
     Attributes:
         model: its name. settings: {name: value}. item_keys: [n_items], row 0 padding. network: the torch module.
@@ -149,7 +149,7 @@ class Recommender:
         latest = [history[-self.max_length:] for history in ids]
         lengths = torch.tensor([len(history) for history in latest], device=self.device)
         inputs = torch.nn.utils.rnn.pad_sequence([torch.tensor(history) for history in latest], batch_first=True).to(self.device)
-        items, scores = self.network.best(self.network.user_states(inputs, lengths), size)
+        items, scores = self.network.best(inputs, lengths, size)
         return items.tolist(), scores.tolist()
 
 

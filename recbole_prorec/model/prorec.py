@@ -1,6 +1,7 @@
 """PRORec as RecBole sees it: calculate_loss, predict, full_sort_predict."""
 
-from recbole_prorec.generation.decoder import SoftTargets, code_log_probs, code_losses
+from recbole_prorec.generation.decoder import code_log_probs, code_losses
+from recbole_prorec.generation.distillation import Teacher
 from recbole_prorec.model.generative import ALIGNMENT, GENERATION, GenerativeRecommender
 from recbole_prorec.model.ranking import PRORecRanking, encoder_arguments, last
 from recbole_prorec.model.settings import check_settings
@@ -15,11 +16,11 @@ class PRORec(PRORecRanking, GenerativeRecommender):
     `ranking: stage1`, in `alignment`.
     """
 
-    _aligned_leaves = None
+    _teacher = None
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset, check_settings)
-        self.weights = {key: config[key + "_weight"] for key in ("alignment", "distillation", "soft_target")}
+        self.alignment_weight, self.distillation_weight = config["alignment_weight"], config["distillation_weight"]
         self.aligner = AlignmentModel(self.n_items, config["text_embedding_size"], config["hidden_size"], config["alignment_temperature"],
                                       config["text_dropout_prob"], config["collaborative_dropout_prob"],
                                       config["alignment_input"] == "both", encoder_arguments(config))
@@ -45,27 +46,26 @@ class PRORec(PRORecRanking, GenerativeRecommender):
         """codes [n_items, L], aligned [n_items, 2 D] = [E_C, E_T]: what stage 1 made. The generator starts from stage 1's encoder."""
         self.codes.copy_(codes)
         self.end_alignment(aligned)
-        weights = (1.0, 1.0 if self.aligner.text_as_input else 0.0)
-        self.generator.start_from(self.aligner.encoder, weights, self.codes, self.aligned)
-        self.heads.start_from(weights)
+        self.generator.start_from(self.aligner.encoder, (1.0, 1.0 if self.text_as_input else 0.0), self.codes, self.aligned)
         self.stage = GENERATION
         self.forget()
 
-    def aligned_leaves(self):
-        """The aligned embeddings in the order of the trie's leaves, in which the items below a node are a run: [n_items - 1, 2 D]."""
-        if self._aligned_leaves is None:
-            self._aligned_leaves = self.aligned[self.trie.leaf_item]
-        return self._aligned_leaves
+    @property
+    def teacher(self):
+        """Stage 1, frozen, for the distillation in stage 2."""
+        if self._teacher is None:
+            self._teacher = Teacher(self.aligner.encoder, self.integrated, self.trie)
+        return self._teacher
 
     def forget(self):
         super().forget()
-        self._aligned_leaves = None
+        self._teacher = None
 
     def parts(self):
         """The parameters that the current stage trains, those that come warm from stage 1 apart from the new ones."""
         if self.stage == ALIGNMENT:
             return [], list(self.aligner.parameters())
-        warm = [self.generator.encoder, self.generator.project, self.heads]
+        warm = [self.generator.encoder, self.generator.project]
         new = [self.generator.code_embedding, self.generator.decoder]
         return [p for m in warm for p in m.parameters()], [p for m in new for p in m.parameters()]
 
@@ -75,43 +75,46 @@ class PRORec(PRORecRanking, GenerativeRecommender):
         """batch: inputs and targets [B, T] as `WindowBatches` gives them, or one of RecBole's own interactions.
 
         Returns:
-            Weighted losses, to be summed: (next item, alignment) in stage 1, (hard codes, soft codes, distillation) in stage 2.
+            Weighted losses, to be summed: (next item, alignment) in stage 1, (generation, distillation) in stage 2.
         """
         inputs, targets = self._windows(batch)
         if self.stage == ALIGNMENT:
             next_item, align = self.aligner.losses(inputs, targets, self.text)
-            return next_item, self.weights["alignment"] * align
+            return next_item, self.alignment_weight * align
         wanted = targets > 0
         embedded = self.generator.item_table(self.codes[inputs], self.aligned[inputs])
         states, items = self.generator(embedded)[wanted], targets[wanted]
-        soft_weight = self.weights["soft_target"]
-        soft_targets = SoftTargets(self.trie, items) if soft_weight else None
-        distil = self.heads.loss(states, self.aligned_leaves(), self.trie.item_leaf[items], soft_targets and soft_targets.add)
+        weight = self.distillation_weight
+        soft_targets = self.teacher.soft_targets(batch, inputs, targets) if weight else None
         hard, soft = code_losses(self.decoder, self.trie, states, items, soft_targets)
-        return (1 - soft_weight) * hard, soft_weight * soft, self.weights["distillation"] * distil
+        return (1 - weight) * hard, weight * soft
 
     def predict(self, interaction):
         """log p of the interaction's item, exact whatever the beam: [B]."""
-        states, items = self.states(interaction), interaction[self.ITEM_ID]
+        history, items = self._history(interaction), interaction[self.ITEM_ID]
+        states = self.user_states(*history)
         if self.stage == ALIGNMENT:
             return (states * self.item_table()[items]).sum(-1)
         scores = code_log_probs(self.decoder, self.trie, states, items)
         if self.ranking == "fused":
-            scores = scores + self.fusion_weight * self.heads.log_probs(states, self.aligned).gather(1, items.unsqueeze(1)).squeeze(1)
+            scores = scores + self.fusion_weight * self.stage1_log_probs(*history).gather(1, items.unsqueeze(1)).squeeze(1)
         return scores
 
     def full_sort_predict(self, interaction):
         """Scores of all items, flat [B * n_items]; -inf for items that the beam did not reach."""
-        states = self.states(interaction)
+        history = self._history(interaction)
         if self.stage == ALIGNMENT:
-            return (states @ self.item_table().T).flatten()
-        return self.rank(states).flatten()
+            return (self.user_states(*history) @ self.item_table().T).flatten()
+        return self.rank(*history).flatten()
 
     # Inference, as far as it is not PRORecRanking's
 
     def states(self, interaction):
         """The user state behind the last item: [B, D]."""
-        return self.user_states(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
+        return self.user_states(*self._history(interaction))
+
+    def _history(self, interaction):
+        return interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
 
     def user_states(self, inputs, lengths):
         if self.stage == ALIGNMENT:

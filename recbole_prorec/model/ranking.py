@@ -10,7 +10,6 @@ from torch.nn import functional as F
 from recbole_prorec.generation.beam_search import beam_search, score_all
 from recbole_prorec.generation.generator import Generator
 from recbole_prorec.generation.trie import Trie
-from recbole_prorec.model.distillation import DistillationHeads
 
 SCORED_AT_ONCE = 64  # users of an exact scoring of all items: bounds the decoder's cache
 
@@ -47,10 +46,6 @@ class CodeRanking:
         """Whether every item is scored, so that a list may be longer than the beam."""
         return False
 
-    def best(self, states, size):
-        """The `size` best items that are found of every user, best first: items [B, M] and scores [B, M], here log-probabilities."""
-        return beam_search(self.decoder, states, self.trie, size)
-
     def beam_scores(self, states):
         """Log-probabilities of the beam's items, -inf elsewhere: [B, n_items]."""
         return self._scatter(*beam_search(self.decoder, states, self.trie, self.beam_size))
@@ -60,18 +55,19 @@ class CodeRanking:
 
 
 class PRORecRanking(CodeRanking):
-    """PRORec's networks of stage 2, the embeddings that its heads are scored against, and both of its rankings."""
+    """PRORec's network of stage 2, the embeddings that stage 1 made, and both of its rankings. The module has stage 1's encoder too, as
+    `aligner.encoder`: fused ranking is by both stages."""
 
     _table = _beams = None
 
     def add_ranking(self, settings):
         """settings: those of properties/model/PRORec.yaml, by name."""
         width, self.ranking, self.fusion_scope = settings["hidden_size"], settings["ranking"], settings["fusion_scope"]
+        self.text_as_input = settings["alignment_input"] == "both"
         decoder = {"n_layers": settings["decoder_layers"], "n_heads": settings["decoder_heads"],
                    "inner_size": settings["decoder_inner_size"], "attention_dropout": settings["decoder_dropout_prob"],
                    "hidden_dropout": settings["decoder_dropout_prob"]}
         self.generator = Generator(self.n_levels, self.codebook_size, width, encoder_arguments(settings), settings["decoder_size"], decoder)
-        self.heads = DistillationHeads(width)
         self.register_buffer("aligned", torch.zeros(self.n_items, 2 * width))
         self.add_codes()
         self.register_buffer("fusion_weight", torch.tensor(1.0))
@@ -92,6 +88,12 @@ class PRORecRanking(CodeRanking):
     def is_exhaustive(self):
         return self.ranking == "fused" and self.fusion_scope == "all"
 
+    @property
+    def integrated(self):
+        """What stage 1 reads and scores, [n_items, D]: E_C + E_T, or with `alignment_input: collaborative` E_C."""
+        collaborative, adapted = self.aligned.chunk(2, dim=1)
+        return collaborative + adapted if self.text_as_input else collaborative
+
     def item_table(self):
         """What the encoder reads [n_items, D]; computed once in evaluation."""
         if self.training or torch.is_grad_enabled():  # a kept table would hold a graph, and no model with one can be copied
@@ -107,21 +109,37 @@ class PRORecRanking(CodeRanking):
         """inputs [B, T] item ids padded behind, lengths [B] -> the user states behind the last items [B, D]."""
         return last(self.generator(F.embedding(inputs[:, : int(lengths.max())], self.item_table())), lengths)
 
-    def best(self, states, size):
-        """As above; of `ranking: fused` the scores are those of `rank`."""
+    def stage1_states(self, inputs, lengths):
+        """The same by stage 1."""
+        return last(self.aligner.encoder(F.embedding(inputs[:, : int(lengths.max())], self.integrated)), lengths)
+
+    def best(self, inputs, lengths, size):
+        """The `size` best items that are found of every user, best first: items [B, M] and scores [B, M], as of `rank`. inputs [B, T],
+        lengths [B]."""
         if self.is_exhaustive:
-            return tuple(reversed(self.rank(states).topk(size)))
-        items, scores = self._beam(states, size)
+            return tuple(reversed(self.exact_scores(inputs, lengths).topk(size)))
+        items, scores = self._beam(inputs, lengths, size)
         scores, order = scores.sort(dim=1, descending=True, stable=True)
         return items.gather(1, order), scores
 
-    def rank(self, states):
-        """Scores [B, n_items] of user states [B, D], by `ranking` and `fusion_scope`."""
+    def rank(self, inputs, lengths):
+        """Scores [B, n_items] by `ranking` and `fusion_scope`, -inf for items that are not ranked."""
         if self.is_exhaustive:
-            scores = self.code_scores(states)
-            scores[:, 1:] += self.fusion_weight * self.heads.log_probs(states, self.aligned)[:, 1:]  # padding stays -inf: 0 x -inf is nan
-            return scores
-        return self._scatter(*self._beam(states, self.beam_size))
+            return self.exact_scores(inputs, lengths)
+        return self._scatter(*self._beam(inputs, lengths, self.beam_size))
+
+    def exact_scores(self, inputs, lengths):
+        """Scores of all items by `ranking`, as a beam that holds them all would give them: [B, n_items], -inf for padding."""
+        scores = self.code_scores(self.user_states(inputs, lengths))
+        if self.ranking == "fused":  # padding stays -inf: 0 x -inf is nan
+            scores[:, 1:] += self.fusion_weight * self.stage1_log_probs(inputs, lengths)[:, 1:]
+        return scores
+
+    def stage1_log_probs(self, inputs, lengths):
+        """log p(item | history) by stage 1: [B, n_items]; -inf for padding."""
+        scores = self.stage1_states(inputs, lengths) @ self.integrated.T
+        scores[:, 0] = float("-inf")
+        return scores.log_softmax(-1)
 
     @contextlib.contextmanager
     def kept_beams(self):
@@ -140,13 +158,11 @@ class PRORecRanking(CodeRanking):
             self._beams[key] = beam_search(self.decoder, states, self.trie, size)
         return self._beams[key]
 
-    def _beam(self, states, size):
-        items, scores = self._search(states, size)
-        return items, scores + self.fusion_weight * self.beam_head_scores(states, items) if self.ranking == "fused" else scores
-
-    def beam_head_scores(self, states, items):
-        """The heads' scores of the beam's items [B, M], up to a constant per row, at a cost independent of the catalogue."""
-        return torch.einsum("bd,bmd->bm", self.heads(states), self.aligned[items])
+    def _beam(self, inputs, lengths, size):
+        items, scores = self._search(self.user_states(inputs, lengths), size)
+        if self.ranking == "fused":  # log p(item) of stage 1 up to a constant per user, at a cost independent of the catalogue
+            scores = scores + self.fusion_weight * torch.einsum("bd,bmd->bm", self.stage1_states(inputs, lengths), self.integrated[items])
+        return items, scores
 
     def code_scores(self, states):
         """Exact log-probabilities of all items: [B, n_items]."""

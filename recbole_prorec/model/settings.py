@@ -13,7 +13,7 @@ TIGER_CHOICES = {"backbone": ("encoder_decoder", "causal"), **COMMON_CHOICES}
 COMMON_AT_LEAST = {"n_levels": 1, "codebook_size": 2, "rqvae_epochs": 1, "beam_size": 1, "n_layers": 1, "n_heads": 1, "hidden_size": 1,
                    "decoder_layers": 1, "window_stride": 1, "MAX_ITEM_LIST_LENGTH": 1}
 AT_LEAST = {**COMMON_AT_LEAST, "decoder_heads": 1, "decoder_size": 1, "inner_size": 1, "decoder_inner_size": 1, "alignment_epochs": 1}
-MOST = {"alignment_weight": math.inf, "distillation_weight": math.inf, "soft_target_weight": 1}  # and at least 0
+MOST = {"alignment_weight": math.inf, "distillation_weight": 1}  # and at least 0
 TIGER_AT_LEAST = {**COMMON_AT_LEAST, "head_size": 1, "inner_size": 1}
 COMMON_DROPOUTS = ("hidden_dropout_prob", "attn_dropout_prob", "decoder_dropout_prob")
 DROPOUTS = (*COMMON_DROPOUTS, "text_dropout_prob", "collaborative_dropout_prob")

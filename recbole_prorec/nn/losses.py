@@ -9,12 +9,12 @@ BLOCK_ELEMENTS = 1_000_000  # of scores held at once: 4 MB stay in the processor
 ROWS = 64  # blocks are multiples of it, the last one padded: oneDNN compiles a kernel for every new shape, at the cost of many products
 
 
-class _LinearCrossEntropy(torch.autograd.Function):
+class _ItemCrossEntropy(torch.autograd.Function):
     """Mean cross-entropy of softmax(hidden table^T) in blocks of positions: gradients are made on the way forward, so
     that [P, N] never stands whole and nothing is computed twice. Positions are columns of a block."""
 
     @staticmethod
-    def forward(ctx, hidden, table, target, visit):
+    def forward(ctx, hidden, table, target):
         need_hidden, need_table = ctx.needs_input_grad[:2]
         unit = min(ROWS, max(1, BLOCK_ELEMENTS // len(table)))
         padded = hidden.new_zeros(-(-len(hidden) // unit) * unit, hidden.shape[1])
@@ -34,8 +34,6 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 scores, probs = block_scores[:, : len(own)], block_probs[:, : len(own)]
                 log_norm = scores.amax(0) - probs.amax(0).log_()  # cheaper than logsumexp; the largest probability is no 0
                 total += (log_norm - scores.gather(0, own.unsqueeze(0)).squeeze(0)).sum()
-                if visit is not None:
-                    visit(known, scores, probs)
                 if need_hidden:
                     torch.mm(block_probs.T, table, out=grad_hidden[rows])
                     grad_hidden[known] -= table[own]
@@ -49,23 +47,16 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def backward(ctx, grad):
         grad_hidden, grad_table = ctx.saved_tensors
         scale = grad * ctx.scale
-        return (None if grad_hidden is None else grad_hidden * scale), (None if grad_table is None else grad_table * scale), None, None
-
-
-def linear_cross_entropy(hidden, table, target, visit=None):
-    """Mean over positions of -log softmax(hidden table^T)[target].
-
-    Args:
-        hidden: [P, D]. table: [N, D]. target: [P] rows of the table.
-        visit: called as visit(rows, scores, probs) with every block of positions, a slice of P and two [N, R] that are overwritten
-            behind it, where somebody wants the softmax too.
-    """
-    return _LinearCrossEntropy.apply(hidden.to(table.dtype), table, target, visit)
+        return (None if grad_hidden is None else grad_hidden * scale), (None if grad_table is None else grad_table * scale), None
 
 
 def item_cross_entropy(hidden, table, target):
-    """`linear_cross_entropy` over all items but padding, which is row 0 of the table: targets in 1 .. N - 1."""
-    return linear_cross_entropy(hidden, table[1:], target - 1)
+    """Mean over positions of -log softmax(hidden table^T)[target] over all items but padding, which is row 0 of the table.
+
+    Args:
+        hidden: [P, D]. table: [N, D]. target: [P], in 1 .. N - 1.
+    """
+    return _ItemCrossEntropy.apply(hidden.to(table.dtype), table[1:], target - 1)
 
 
 def info_nce(a, b, temperature):

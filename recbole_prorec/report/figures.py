@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 
 from recbole_prorec.report.codes import prefix_sizes
 
-LOSSES = {"alignment": ("next item", "alignment"), "generation": ("hard codes", "soft codes", "distillation")}
+LOSSES = {"alignment": ("next item", "alignment"), "generation": ("generation", "distillation")}
 SPACES = {"E_S": "text, raw", "E_T": "text, adapted", "E_C": "collaborative", "naive": "naive concatenation", "integrated": "integrated",
           "codes": "codes"}
 N_COLOURS = 20  # of matplotlib's tab20

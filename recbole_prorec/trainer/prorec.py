@@ -14,12 +14,11 @@ FUSION_WEIGHTS = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
 class PRORecTrainer(StagedTrainer):
     """Text -> alignment -> codes -> generation -> fusion weight.
 
-    The epochs of generation are chosen by the generative ranking whatever `ranking` is: both rankings are of one training, and the
-    heads, best at the start, cannot end it while the generator still learns.
+    The epochs of generation are chosen by the generative ranking whatever `ranking` is: both rankings are of one training.
     """
 
     settings = PROREC_SETTINGS
-    weights = {ALIGNMENT: ("aligner.",), GENERATION: ("generator.", "heads.")}
+    weights = {ALIGNMENT: ("aligner.",), GENERATION: ("generator.",)}
     generation_title = "generation with distillation"
 
     def __init__(self, config, model):
@@ -54,6 +53,14 @@ class PRORecTrainer(StagedTrainer):
         super().begin_stage(stage, fresh)
         if not fresh and self.run["valid_data"]:  # a checkpoint's score is of its own ranking
             self.best_valid_score, self.best_valid_result = self.validate(self.run["valid_data"])
+
+    def _train_epoch(self, *args, **kwargs):
+        model = self.model
+        if model.stage == GENERATION and model.distillation_weight and model.teacher.kept is None:
+            model.train()
+            torch.manual_seed(self.config["seed"])  # for the teacher's dropout, wherever training goes on
+            model.teacher.keep(self.batches(self.config["seed"]), self.histories.n_targets)
+        return super()._train_epoch(*args, **kwargs)
 
     def finish(self, valid_data, show_progress):
         """Of a few fusion weights, the one with the best validation metric over the beam's items; weight 0 is the generative ranking."""

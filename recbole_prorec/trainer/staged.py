@@ -24,7 +24,7 @@ from recbole_prorec.trainer.decay import LearningRateDecay
 from recbole_prorec.trainer.stages import finished, progress_of, restore
 
 FULL_DECAY = 10**9  # steps, behind which an average uses its whole decay
-VERSION = 5  # raised when a change makes the artifacts of before wrong
+VERSION = 6  # raised when a change makes the artifacts of before wrong
 
 
 class StagedTrainer(Trainer):
@@ -165,6 +165,14 @@ class StagedTrainer(Trainer):
         self.step_hook = self.optimizer.register_step_post_hook(self._after_step)
         validated = self.run["valid_data"] and self.eval_step > 0
         self.best_epoch, self.best_state = self.start_epoch - 1, self.stage_state() if validated and not fresh else None
+
+    def _build_optimizer(self, **kwargs):
+        """RecBole's, in one kernel a step where torch has one: the default, tensor by tensor, takes four times as long on a CPU."""
+        optimizer = super()._build_optimizer(**kwargs)
+        for group in optimizer.param_groups:
+            if "fused" in group:
+                group["fused"] = True
+        return optimizer
 
     def _after_step(self, *_):
         self.average.update()

@@ -14,8 +14,7 @@ PROREC_SETTINGS = {
                   "collaborative_dropout_prob", "alignment_epochs", "alignment_learning_rate", "alignment_stopping_step"),
     "quantization": _QUANTIZATION,
     "generation": (*_TRAINING, "decoder_size", "decoder_layers", "decoder_heads", "decoder_inner_size", "decoder_dropout_prob",
-                   "distillation_weight", "soft_target_weight", "beam_size", "epochs", "learning_rate", "warm_learning_rate",
-                   "stopping_step"),
+                   "distillation_weight", "beam_size", "epochs", "learning_rate", "warm_learning_rate", "stopping_step"),
 }
 
 TIGER_SETTINGS = {

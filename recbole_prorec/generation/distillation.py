@@ -1,0 +1,134 @@
+"""Distillation: what stage 1 knows about the next item teaches the generator which codes are worth what.
+
+Axes: B batch, T history, P positions, N items, D width, F children of the trie's root."""
+
+import torch
+from torch.nn import functional as F
+
+from recbole_prorec.data.histories import INPUTS, TARGET_ROWS, TARGETS
+from recbole_prorec.nn.matmul import fast_matmul
+
+BLOCK_ELEMENTS = 1_000_000  # of scores held at once: 4 MB stay in the processor's cache, and are no fresh pages
+KEPT_BYTES = 2**30  # of distributions kept for a whole data set; where they would take more, each step computes its own
+
+
+class Teacher:
+    """Stage 1 as it ended, frozen: p(item | history) = softmax(state . E) over the integrated embeddings E of all items.
+
+    The paper gives back what quantization lost by pulling a state of the generator towards the embeddings of the next item (arXiv
+    2502.06269, its abstract). Here both modalities teach in one piece, and in the generator's own terms: the probabilities of the items,
+    summed below each node of the trie, are exact targets for the distribution over codes at every level (ours).
+
+    It teaches on the histories that it was trained on, and of those it is too sure: with its dropout, as in its own training, the generator
+    learns more from it (ours, measured: results/notes.md).
+
+    Args:
+        encoder: stage 1's; its dropout follows its mode. table: [n_items, D] what it reads and scores, row 0 padding. trie: of the codes.
+    """
+
+    def __init__(self, encoder, table, trie):
+        self.encoder, self.table, self.trie = encoder, table.detach(), trie
+        self.leaves = self.table[trie.leaf_item]  # in this order the items below a node are a run
+        self.kept = None
+
+    @torch.no_grad()
+    def states(self, inputs):
+        """inputs [B, T] item ids, padded behind -> [B, T, D]."""
+        return self.encoder(F.embedding(inputs, self.table))
+
+    @torch.no_grad()
+    def root_probs(self, states):
+        """states [P, D] -> the probabilities summed below each child of the root [P, F]."""
+        rows = max(1, min(BLOCK_ELEMENTS // len(self.leaves), len(states)))
+        padded = F.pad(states, (0, 0, 0, -len(states) % rows))  # for blocks of one shape: see `fast_matmul`
+        with fast_matmul(states.device):
+            blocks = [self.trie.root_probs(torch.softmax(self.leaves @ block.T, 0)) for block in padded.split(rows)]
+        return torch.cat(blocks)[: len(states)]
+
+    @torch.no_grad()
+    def keep(self, batches, n_targets):
+        """Compute once what every epoch asks for again, unless it would take more than KEPT_BYTES.
+
+        Args:
+            batches: `WindowBatches` that ask for all targets. n_targets: of the data set.
+        """
+        self.kept = None
+        if 2 * n_targets * self.trie.levels[0].child_code.shape[1] > KEPT_BYTES:
+            return
+        self.kept = KeptTargets(self.trie, n_targets, ((batch[TARGET_ROWS][batch[TARGETS] > 0],
+                                                        self.soft_targets(batch, batch[INPUTS], batch[TARGETS])) for batch in batches))
+
+    def soft_targets(self, batch, inputs, targets):
+        """What the teacher expects in the place of the targets [B, T] that are asked for. batch: with TARGET_ROWS, what was kept of them
+        is used."""
+        wanted = targets > 0
+        if self.kept is None or TARGET_ROWS not in batch:
+            return SoftTargets(self, targets[wanted], self.states(inputs)[wanted])
+        return self.kept.of(batch[TARGET_ROWS][wanted], targets[wanted])
+
+
+class SoftTargets:
+    """The teacher's distribution over items, summed below each child of the nodes that the paths of `items` pass.
+
+    Args:
+        teacher: a `Teacher`. items: [P] target items. states: [P, D] of the teacher.
+    """
+
+    def __init__(self, teacher, items, states):
+        self.teacher, self.items, self.states = teacher, items, states
+        self.root = teacher.root_probs(states)
+
+    @torch.no_grad()
+    def at(self, rows, level):
+        """[R, F] over the children of the nodes that the positions `rows` [R] pass at a level; each has a choice there."""
+        if level == 0:
+            return self.root[rows]
+        trie = self.teacher.trie
+        row, leaf = trie.leaves_below(trie.path_node[self.items[rows], level], level)
+        scores = (self.states[rows[row]] * self.teacher.leaves[leaf]).sum(1)
+        return trie.child_probs(scores, row, leaf, len(rows), level)
+
+
+class KeptTargets:
+    """`SoftTargets` of all targets of a data set, in 16 bits.
+
+    Args:
+        trie: L levels. n_targets: N. parts: pairs of targets [P], which of the N they are, and their `SoftTargets`.
+    """
+
+    def __init__(self, trie, n_targets, parts):
+        device = trie.codes.device
+        self.trie = trie
+        self.root = torch.empty(n_targets, trie.levels[0].child_code.shape[1], dtype=torch.float16, device=device)
+        self.first = torch.zeros(trie.n_levels, n_targets, dtype=torch.long, device=device)  # where a target's begin, level by level
+        probs, done = [[self.root[:0].flatten()] for _ in trie.levels], [0] * trie.n_levels  # of the levels below, one behind the other
+        for targets, soft_targets in parts:
+            self.root[targets] = soft_targets.root.half()
+            for level in range(1, trie.n_levels):
+                rows = (trie.n_choices[soft_targets.items] > level).nonzero().squeeze(1)
+                n_children, found = self._n_children(soft_targets.items[rows], level), soft_targets.at(rows, level)
+                probs[level].append(found[torch.arange(found.shape[1], device=device) < n_children.unsqueeze(1)].half())
+                self.first[level, targets[rows]] = done[level] + n_children.cumsum(0) - n_children
+                done[level] += len(probs[level][-1])
+        self.probs = [torch.cat(level) for level in probs]
+
+    def of(self, targets, items):
+        """A batch of targets [P], which are items [P]: read as `SoftTargets` are."""
+        return _KeptOf(self, targets, items)
+
+    def _n_children(self, items, level):
+        return self.trie.levels[level].n_children[self.trie.path_node[items, level]]
+
+
+class _KeptOf:
+    def __init__(self, kept, targets, items):
+        self.kept, self.targets, self.items = kept, targets, items
+
+    def at(self, rows, level):
+        kept, targets = self.kept, self.targets[rows]
+        if level == 0:
+            return kept.root[targets].float()
+        n_children = kept._n_children(self.items[rows], level).unsqueeze(1)
+        slot = torch.arange(kept.trie.levels[level].child_code.shape[1], device=targets.device)
+        at = (kept.first[level, targets].unsqueeze(1) + slot).clamp(max=len(kept.probs[level]) - 1)
+        return kept.probs[level][at].float().masked_fill(slot >= n_children, 0)

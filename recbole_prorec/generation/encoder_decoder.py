@@ -11,6 +11,12 @@ from recbole_prorec.nn.cross_attention import CrossBlock, UserRows
 from recbole_prorec.nn.transformer import MASKED, Block, Dropout, causal_mask, init_weights
 
 
+class EncoderBlock(Block):
+    """A `Block` with TIGER's ReLU."""
+
+    activation = nn.ReLU
+
+
 @dataclass
 class Memory:
     """What the decoder sees of every user; indexed and counted by user."""
@@ -53,7 +59,7 @@ class EncoderDecoder(nn.Module):
         self.position = nn.Embedding(max_items, width)
         self.norm_input = nn.LayerNorm(width, eps=1e-12)
         self.dropout = Dropout(encoder["hidden_dropout"])
-        self.blocks = stack(Block, width, **encoder)
+        self.blocks = stack(EncoderBlock, width, **encoder)
         self.decoder = CrossDecoder(n_levels, codebook_size, width, decoder, self.code_embedding)
         self.apply(init_weights)
 

@@ -20,7 +20,8 @@ class CrossAttention(nn.Module):
     def keys_values(self, memory):
         """memory [B, S, D] -> keys, values, each [B, H, S, head size]."""
         batch, length, _ = memory.shape
-        return self.keys_and_values(memory).view(batch, length, 2, self.n_heads, self.head_size).permute(2, 0, 3, 1, 4).unbind(0)
+        both = self.keys_and_values(memory).view(batch, length, 2, self.n_heads, self.head_size).unbind(2)
+        return tuple(part.transpose(1, 2).contiguous() for part in both)  # once here, and not in the products of every level of a beam
 
     def forward(self, x, keys_values, mask):
         """x [B, M, D], mask [B, 1, 1, S] added to the scores -> [B, M, D]."""
@@ -30,7 +31,9 @@ class CrossAttention(nn.Module):
 
 
 class CrossBlock(Block):
-    """A `Block` that looks at a memory between its self-attention and its feed-forward part."""
+    """A `Block` that looks at a memory between its self-attention and its feed-forward part, with TIGER's ReLU (arXiv 2305.05065)."""
+
+    activation = nn.ReLU
 
     def __init__(self, width, n_heads, inner_size, attention_dropout, hidden_dropout, head_size=None):
         super().__init__(width, n_heads, inner_size, attention_dropout, hidden_dropout, head_size)

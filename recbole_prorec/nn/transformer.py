@@ -1,6 +1,7 @@
 """The one transformer of the project: causal over items in stage 1 and in the generator's encoder, causal over code levels
 in its decoder. Axes: B batch, T positions, H heads, D width."""
 
+import functools
 import math
 
 import torch
@@ -84,12 +85,14 @@ class SelfAttention(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and feed-forward, each followed by a residual sum and LayerNorm, as in SASRec (arXiv 1808.09781)."""
+    """Attention and feed-forward, each followed by a residual sum and LayerNorm, as in SASRec (arXiv 1808.09781), with BERT's GELU."""
+
+    activation = functools.partial(nn.GELU, approximate="tanh")
 
     def __init__(self, width, n_heads, inner_size, attention_dropout, hidden_dropout, head_size=None):
         super().__init__()
         self.attention = SelfAttention(width, n_heads, attention_dropout, head_size)
-        self.feed_forward = nn.Sequential(nn.Linear(width, inner_size), nn.GELU(approximate="tanh"), nn.Linear(inner_size, width))
+        self.feed_forward = nn.Sequential(nn.Linear(width, inner_size), self.activation(), nn.Linear(inner_size, width))
         self.norm_attention = nn.LayerNorm(width, eps=1e-12)
         self.norm_feed_forward = nn.LayerNorm(width, eps=1e-12)
         self.dropout = Dropout(hidden_dropout)

@@ -112,6 +112,26 @@ def test_a_beam_of_all_items_ranks_as_predict_does(model, run, ranking, fusion_s
         torch.testing.assert_close(torch.stack(predicted).exp().sum(0), torch.ones(80))
 
 
+def test_fused_scores_are_those_of_both_stages(model, run, monkeypatch):
+    monkeypatch.setattr(model, "ranking", "fused")
+    monkeypatch.setattr(model, "fusion_scope", "all")
+    collaborative, adapted = model.aligned.chunk(2, dim=1)
+    with torch.no_grad():
+        found, codes = scores(model, run), model.code_scores(model.states(run.batch()))
+        for row in range(5):
+            history = run.batch()[model.ITEM_SEQ][row][:int(run.batch()[model.ITEM_SEQ_LEN][row])]
+            state = model.aligner.encoder((collaborative + adapted)[history].unsqueeze(0))[0, -1]
+            expected = codes[row, 1:] + model.fusion_weight * ((collaborative + adapted)[1:] @ state).log_softmax(0)
+            torch.testing.assert_close(found[row, 1:], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_stage_2_leaves_stage_1_as_it_was(place):
+    short, longer = (Run(place, epochs=epochs).fit().model.state_dict() for epochs in (1, 2))
+    of_stage_1 = [name for name in short if name.startswith(("aligner.", "aligned"))]
+    assert len(of_stage_1) > 10 and all(torch.equal(short[name], longer[name]) for name in of_stage_1)
+    assert not torch.equal(short["generator.encoder.position.weight"], longer["generator.encoder.position.weight"])
+
+
 def test_a_batch_equals_its_users_one_by_one(model, run):
     batch = run.batch()
     with torch.no_grad():

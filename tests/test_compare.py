@@ -282,6 +282,7 @@ def test_finished_runs_become_tables_are_not_run_again_and_survive_other_setting
     text = Path("results/tiny.md").read_text("utf-8")
     assert f"{np.mean(values):.4f} ± {np.std(values, ddof=1):.4f}" in text and "Not in the tables" not in text
     assert re.search(r"\| BPR \| recall@10 \| [+-]0\.\d+ \| .* to .* \| (better|worse|not significant) \|", text)
+    assert re.search(r"NDCG@10 by training interactions of the user, mean over the seeds:\n\n\| entry \| 8 \(80 users\) \|", text)
     everything = json.loads(Path("results/tiny.json").read_text("utf-8"))
     assert len(everything["runs"]) == 4 and len(everything["tests"]) == 2 and everything["runs"][0]["settings"]["epochs"] == 1
 
@@ -312,12 +313,15 @@ def test_a_run_ends_with_the_metrics_of_run_recbole_and_of_its_own_ranks(tiny, t
 
 def test_training_interactions_are_counted_alike_for_sequential_and_general_models(tiny, tmp_path):
     tiny["entries"] = ["BPR", {"name": "SASRec", "settings": {"loss_type": "CE"}}]
-    counts = []
+    counts, users = [], []
     for run in make_comparison({**tiny, "seeds": [1]}).runs():
         dataset = worker.build(run, str(tmp_path / "checkpoints"))[1][0]._dataset
-        named = zip(dataset.field2id_token[dataset.iid_field], observer.training_counts(dataset).tolist())
+        of_items, of_users = observer.training_counts(dataset)
+        named = zip(dataset.field2id_token[dataset.iid_field], of_items.tolist())
         counts.append(dict(named))
+        users.append(dict(zip(dataset.field2id_token[dataset.uid_field], of_users.tolist())))
     assert counts[0] == counts[1] and sum(counts[0].values()) == 80 * 8
+    assert users[0] == users[1] and sorted(users[0].values()) == [0] + [8] * 80  # padding has none
 
 
 @pytest.mark.parametrize("model", ["LightGCN", "NGCF", "GRU4Rec", "BERT4Rec"])

@@ -41,9 +41,10 @@ class RankObserver:
         user_keys = dataset.field2id_token[dataset.uid_field][users].astype(str)
         target_keys = dataset.field2id_token[dataset.iid_field][targets].astype(str)
         order = np.argsort(user_keys, kind="stable")
+        depth, (counts, of_users) = ranks.chosen_depth(self.topk), training_counts(dataset)
         arrays = {"user_keys": user_keys, "target_keys": target_keys, "above": above.astype(np.int32), "tied": tied.astype(np.int32),
-                  "top_items": tops.astype(np.int32)}
-        depth, counts = ranks.chosen_depth(self.topk), training_counts(dataset)
+                  "top_items": tops.astype(np.int32), "popularity": counts[targets].astype(np.int32),
+                  "history": of_users[users].astype(np.int32)}
         measures = {"n_users": len(users), "n_items": int(dataset.item_num), "depth": depth,
                     "coverage": ranks.coverage(tops[:, :depth], dataset.item_num),
                     "popularity": ranks.average_popularity(tops[:, :depth], counts)}
@@ -54,11 +55,12 @@ class RankObserver:
 
 
 def training_counts(dataset):
-    """Training interactions per item [n_items]. RecBole's own count misses the first items of histories for sequential models alone."""
+    """Training interactions per item [n_items] and per user [n_users]. RecBole's own count misses the first items of histories, for
+    sequential models alone."""
     rows = dataset.inter_feat
-    items = rows[dataset.iid_field].numpy()
+    items, users = rows[dataset.iid_field].numpy(), rows[dataset.uid_field].numpy()
     history = getattr(dataset, "item_id_list_field", f"{dataset.iid_field}{dataset.config['LIST_SUFFIX']}")
     if history in rows.interaction:
         first = rows[dataset.config["ITEM_LIST_LENGTH_FIELD"]].numpy() == 1
-        items = np.concatenate([items, rows[history].numpy()[first, 0]])
-    return np.bincount(items, minlength=dataset.item_num)
+        items, users = np.concatenate([items, rows[history].numpy()[first, 0]]), np.concatenate([users, users[first]])
+    return np.bincount(items, minlength=dataset.item_num), np.bincount(users, minlength=dataset.user_num)

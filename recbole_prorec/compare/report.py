@@ -8,7 +8,7 @@ from dataclasses import asdict
 from recbole_prorec.compare.plot import draw
 from recbole_prorec.compare.results import write_text
 from recbole_prorec.compare.significance import DRAWS
-from recbole_prorec.compare.summary import COSTS, load_runs, summarize
+from recbole_prorec.compare.summary import COSTS, by_kind, load_runs, summarize
 
 SIGNIFICANT = 0.05
 HOW_TO_PLOT = ("No plot of quality against cost was drawn: that needs matplotlib (pip install \"recbole_prorec[compare]\"), and NDCG among "
@@ -53,6 +53,7 @@ def markdown(comparison, runs, rows, tests, missing, changed, plot):
         if of_data:
             parts += [f"## {data.name}", _task(data.name, runs), _metrics(of_data, comparison.depth), _costs(of_data)]
             parts.append(_significance(comparison, [test for test in tests if test["dataset"] == data.name]))
+            parts += [_kinds(kind, comparison.depth, *found) for kind, found in by_kind(comparison, runs, data.name).items()]
     parts += [f"![quality against cost]({plot})" if plot else HOW_TO_PLOT, *_settings(comparison),
               *made_with([record for seeds in runs.values() for record, _ in seeds.values()])]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -105,6 +106,13 @@ def _significance(comparison, tests):
             f"p: two-sided paired sign-flip test of the mean, {DRAWS} draws, so at least {1 / (1 + DRAWS):.4f}; corrected by Holm over all "
             "tests of this comparison. An item tied with others counts with its mean over their orders.")
     return f"Against {comparison.reference}:\n\n{tested}\n\n{note}"
+
+
+def _kinds(kind, depth, groups, ndcg):
+    title = {"popularity": "training interactions of the test item", "history": "training interactions of the user"}[kind]
+    header = ["entry", *(f"{first}{f' to {last}' if last > first else ''} ({users} users)" for first, last, users in groups)]
+    return (f"NDCG@{depth} by {title}, mean over the seeds:\n\n"
+            + table(header, [[entry, *(f"{value:.4f}" for value in values)] for entry, values in ndcg.items()]))
 
 
 def _tested(test):

@@ -6,8 +6,10 @@ from recbole_prorec.compare import results
 from recbole_prorec.compare.ranks import metric_per_user
 from recbole_prorec.compare.significance import bootstrap_interval, holm, sign_flip_p
 from recbole_prorec.compare.stage_times import full_seconds, seconds_of_stages
+from recbole_prorec.report.quality import by_group
 
 TESTED = ("ndcg", "recall")
+KINDS = ("popularity", "history")  # of test items and of users, by their training interactions
 COSTS = ("training_seconds", "training_cpu_seconds", "milliseconds_per_user", "n_parameters", "peak_memory_mib")
 
 
@@ -67,6 +69,26 @@ def _test(dataset, entry, metric, depth, reference, other):
     differences = _per_user(other, metric, depth) - _per_user(reference, metric, depth)
     low, high = bootstrap_interval(differences)
     return {**test, "difference": float(differences.mean()), "low": low, "high": high, "p": sign_flip_p(differences)}
+
+
+def by_kind(comparison, runs, dataset):
+    """NDCG by the popularity of the test item and by the length of the history, of the entries that were tested on the same items.
+
+    Returns:
+        {kind: ([(from, to, users)] of the groups, {entry: [ndcg] mean over the seeds})}; {} where no run kept the kinds.
+    """
+    entries = {entry: seeds for (name, entry), seeds in runs.items() if name == dataset}
+    known = next((seeds for seeds in entries.values() for _, arrays in seeds.values() if KINDS[0] in arrays), None)
+    if known is None:
+        return {}
+    arrays = next(arrays for _, arrays in known.values() if KINDS[0] in arrays)
+    ndcg = {entry: _per_user(seeds, "ndcg", comparison.depth) for entry, seeds in entries.items() if _same_task(known, seeds)}
+    found = {}
+    for kind in KINDS:
+        rows = {entry: by_group(arrays[kind], values, values) for entry, values in ndcg.items()}
+        groups = [(row["from"], row["to"], row["users"]) for row in next(iter(rows.values()))]
+        found[kind] = groups, {entry: [row["ndcg"] for row in of_entry] for entry, of_entry in rows.items()}
+    return found
 
 
 def _same_task(reference, other):

@@ -19,6 +19,7 @@ from recbole.utils import get_model, get_trainer, init_seed
 
 from recbole_prorec.data.histories import INPUTS, TARGET_ROWS, TARGETS, Histories
 from recbole_prorec.model.generative import ALIGNMENT, GENERATION
+from recbole_prorec.nn.memory import keep_pages
 from recbole_prorec.registry import Protocol, properties_file
 from recbole_prorec.tokenizer.quantizer import make_quantizer, quantize
 
@@ -111,7 +112,8 @@ class Workload:
         return network, trainer
 
     def begin_stage(self, trainer, stage):
-        """As fit() does it."""
+        """As fit() does it, which also keeps the process's pages: the peers of the same process have that too."""
+        keep_pages(trainer.device)
         trainer.run = {"train_data": self.train_data, "valid_data": None, "verbose": False, "show_progress": False}
         trainer.begin_stage(stage, fresh=True)
 

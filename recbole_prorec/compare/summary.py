@@ -78,10 +78,10 @@ def by_kind(comparison, runs, dataset):
         {kind: ([(from, to, users)] of the groups, {entry: [ndcg] mean over the seeds})}; {} where no run kept the kinds.
     """
     entries = {entry: seeds for (name, entry), seeds in runs.items() if name == dataset}
-    known = next((seeds for seeds in entries.values() for _, arrays in seeds.values() if KINDS[0] in arrays), None)
-    if known is None:
+    knowing = [(seeds, arrays) for seeds in entries.values() for _, arrays in seeds.values() if KINDS[0] in arrays]
+    if not knowing:
         return {}
-    arrays = next(arrays for _, arrays in known.values() if KINDS[0] in arrays)
+    known, arrays = knowing[0]
     ndcg = {entry: _per_user(seeds, "ndcg", comparison.depth) for entry, seeds in entries.items() if _same_task(known, seeds)}
     found = {}
     for kind in KINDS:

@@ -6,9 +6,9 @@ import torch
 from torch.nn import functional as F
 
 from recbole_prorec.data.histories import INPUTS, TARGET_ROWS, TARGETS
+from recbole_prorec.nn.losses import BLOCK_ELEMENTS
 from recbole_prorec.nn.matmul import fast_matmul
 
-BLOCK_ELEMENTS = 1_000_000  # of scores held at once: 4 MB stay in the processor's cache, and are no fresh pages
 KEPT_BYTES = 2**30  # of distributions kept for a whole data set; where they would take more, each step computes its own
 
 
@@ -45,15 +45,19 @@ class Teacher:
             blocks = [self.trie.root_probs(torch.softmax(self.leaves @ block.T, 0)) for block in padded.split(rows)]
         return torch.cat(blocks)[: len(states)]
 
+    def fits(self, n_targets):
+        """Whether what the teacher expects of so many targets can be kept in KEPT_BYTES."""
+        return 2 * n_targets * self.trie.levels[0].child_code.shape[1] <= KEPT_BYTES
+
     @torch.no_grad()
     def keep(self, batches, n_targets):
-        """Compute once what every epoch asks for again, unless it would take more than KEPT_BYTES.
+        """Compute once what every epoch asks for again, if it `fits`.
 
         Args:
             batches: `WindowBatches` that ask for all targets. n_targets: of the data set.
         """
         self.kept = None
-        if 2 * n_targets * self.trie.levels[0].child_code.shape[1] > KEPT_BYTES:
+        if not self.fits(n_targets):
             return
         self.kept = KeptTargets(self.trie, n_targets, ((batch[TARGET_ROWS][batch[TARGETS] > 0],
                                                         self.soft_targets(batch, batch[INPUTS], batch[TARGETS])) for batch in batches))
@@ -106,8 +110,9 @@ class KeptTargets:
             self.root[targets] = soft_targets.root.half()
             for level in range(1, trie.n_levels):
                 rows = (trie.n_choices[soft_targets.items] > level).nonzero().squeeze(1)
-                n_children, found = self._n_children(soft_targets.items[rows], level), soft_targets.at(rows, level)
-                probs[level].append(found[torch.arange(found.shape[1], device=device) < n_children.unsqueeze(1)].half())
+                is_child = self._is_child(soft_targets.items[rows], level)
+                n_children = is_child.sum(1)
+                probs[level].append(soft_targets.at(rows, level)[is_child].half())
                 self.first[level, targets[rows]] = done[level] + n_children.cumsum(0) - n_children
                 done[level] += len(probs[level][-1])
         self.probs = [torch.cat(level) for level in probs]
@@ -116,8 +121,8 @@ class KeptTargets:
         """A batch of targets [P], which are items [P]: read as `SoftTargets` are."""
         return _KeptOf(self, targets, items)
 
-    def _n_children(self, items, level):
-        return self.trie.levels[level].n_children[self.trie.path_node[items, level]]
+    def _is_child(self, items, level):
+        return self.trie.levels[level].is_child[self.trie.path_node[items, level]]
 
 
 class _KeptOf:
@@ -128,7 +133,6 @@ class _KeptOf:
         kept, targets = self.kept, self.targets[rows]
         if level == 0:
             return kept.root[targets].float()
-        n_children = kept._n_children(self.items[rows], level).unsqueeze(1)
-        slot = torch.arange(kept.trie.levels[level].child_code.shape[1], device=targets.device)
-        at = (kept.first[level, targets].unsqueeze(1) + slot).clamp(max=len(kept.probs[level]) - 1)
-        return kept.probs[level][at].float().masked_fill(slot >= n_children, 0)
+        is_child = kept._is_child(self.items[rows], level)
+        at = kept.first[level, targets].unsqueeze(1) + torch.arange(is_child.shape[1], device=targets.device)
+        return kept.probs[level][at.clamp(max=len(kept.probs[level]) - 1)].float().masked_fill(~is_child, 0)

@@ -1,5 +1,6 @@
 """The prefix tree of all real codes, as tensors: what may follow a prefix is one gather."""
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,7 @@ class TrieLevel:
     first_leaf: torch.Tensor  # [n_nodes] leaves below a node are a run of `leaf_item`: where it begins ...
     n_leaves: torch.Tensor  # [n_nodes] ... and how long it is
 
-    @property
+    @functools.cached_property
     def is_child(self):
         """[n_nodes, F] True where there is a child."""
         slots = torch.arange(self.child_code.shape[1], device=self.child_code.device)

@@ -58,7 +58,7 @@ class PRORecRanking(CodeRanking):
     """PRORec's network of stage 2, the embeddings that stage 1 made, and both of its rankings. The module has stage 1's encoder too, as
     `aligner.encoder`: fused ranking is by both stages."""
 
-    _table = _beams = None
+    _table = _integrated = _beams = None
 
     def add_ranking(self, settings):
         """settings: those of properties/model/PRORec.yaml, by name."""
@@ -74,7 +74,7 @@ class PRORecRanking(CodeRanking):
 
     def forget(self):
         super().forget()
-        self._table = None
+        self._table = self._integrated = None
 
     def train(self, mode=True):
         self._table = None
@@ -90,9 +90,11 @@ class PRORecRanking(CodeRanking):
 
     @property
     def integrated(self):
-        """What stage 1 reads and scores, [n_items, D]: E_C + E_T, or with `alignment_input: collaborative` E_C."""
-        collaborative, adapted = self.aligned.chunk(2, dim=1)
-        return collaborative + adapted if self.text_as_input else collaborative
+        """What stage 1 reads and scores, [n_items, D]: E_C + E_T, or with `alignment_input: collaborative` E_C. Computed once."""
+        if self._integrated is None:
+            collaborative, adapted = self.aligned.chunk(2, dim=1)
+            self._integrated = collaborative + adapted if self.text_as_input else collaborative
+        return self._integrated
 
     def item_table(self):
         """What the encoder reads [n_items, D]; computed once in evaluation."""

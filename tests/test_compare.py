@@ -68,6 +68,26 @@ def test_metrics_that_the_ranks_cannot_give_are_refused_and_any_order_of_ties_is
             ranks.check_against({"recall@5": recall}, [5], above, tied)
 
 
+@pytest.mark.parametrize("ties", [False, True])
+def test_unseen_ranks_are_those_of_scores_without_the_items_of_the_history(ties):
+    scores = torch.rand(200, 30, generator=torch.Generator().manual_seed(0))
+    scores = (scores * 5).floor() if ties else scores
+    scores[:, 0], scores[:50, 20:] = -torch.inf, -torch.inf
+    targets = torch.arange(200) % 29 + 1
+    history = torch.randint(0, 30, (200, 8), generator=torch.Generator().manual_seed(1))  # items come twice, and the target may be there
+    above, tied = ranks.count_above_and_tied(scores, targets)
+    seen_above, seen_tied = ranks.count_seen(scores, targets, history)
+    own = scores.gather(1, targets.unsqueeze(1))
+    without = scores.scatter(1, history, -torch.inf).scatter(1, targets.unsqueeze(1), own)
+    expected = ranks.count_above_and_tied(without, targets)
+    assert torch.equal(above - seen_above, expected[0]) and torch.equal(tied - seen_tied, expected[1])
+
+
+def test_the_share_of_seen_items_counts_what_is_listed():
+    lists, histories = np.array([[1, 2, 3], [4, 0, 0]]), np.array([[3, 1, 0], [5, 0, 0]])
+    assert ranks.share_seen(lists, histories) == pytest.approx(2 / 4)
+
+
 def test_coverage_and_popularity_by_hand():
     items = np.array([[1, 2], [2, 0]])
     assert ranks.coverage(items, n_items=5) == 2 / 4
@@ -284,7 +304,7 @@ def test_finished_runs_become_tables_are_not_run_again_and_survive_other_setting
     assert re.search(r"\| BPR \| recall@10 \| [+-]0\.\d+ \| .* to .* \| (better|worse|not significant) \|", text)
     assert re.search(r"NDCG@10 by training interactions of the user, mean over the seeds:\n\n\| entry \| 8 \(80 users\) \|", text)
     everything = json.loads(Path("results/tiny.json").read_text("utf-8"))
-    assert len(everything["runs"]) == 4 and len(everything["tests"]) == 2 and everything["runs"][0]["settings"]["epochs"] == 1
+    assert len(everything["runs"]) == 4 and len(everything["tests"]) == 4 and everything["runs"][0]["settings"]["epochs"] == 1
 
     kept = {file: file.read_bytes() for file in Path("results").rglob("*.*")}
     assert compare({**tiny, "settings": {**tiny["settings"], "epochs": 2}}) == command.USAGE_ERROR
@@ -307,6 +327,8 @@ def test_a_run_ends_with_the_metrics_of_run_recbole_and_of_its_own_ranks(tiny, t
     stock = run_recbole(model="BPR", dataset="tiny", config_dict={**run.settings, "checkpoint_dir": str(tmp_path / "stock")})
     assert record["test"] == stock["test_result"] and record["valid"] == stock["best_valid_result"]
     assert len(arrays["above"]) == record["n_users"] == 80
+    assert record["unseen"] == pytest.approx({name: value for name, value in record["test"].items() if name in record["unseen"]}, abs=1e-4)
+    assert record["seen"] == 0  # RecBole leaves out what the user has, for general models
     own = ranks.metric_per_user("ndcg", 10, arrays["above"], arrays["tied"]).mean()
     assert own == pytest.approx(record["test"]["ndcg@10"], abs=1e-3)
 
@@ -328,7 +350,8 @@ def test_training_interactions_are_counted_alike_for_sequential_and_general_mode
 def test_recboles_models_take_part_by_name(tiny, tmp_path, model):
     run = make_comparison({**tiny, "entries": [model], "seeds": [1]}).runs()[0]
     record, _ = worker.train_and_test(run, "pytest", str(tmp_path / "checkpoints"))
-    assert record["n_users"] == 80 and 0 <= record["test"]["ndcg@10"] <= 1
+    assert record["n_users"] == 80 and 0 <= record["test"]["ndcg@10"] <= record["unseen"]["ndcg@10"] + 1e-4 <= 1
+    assert (record["seen"] > 0) == (model in ("GRU4Rec", "BERT4Rec"))
 
 
 def test_entries_tested_on_different_items_are_not_compared():

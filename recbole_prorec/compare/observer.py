@@ -16,6 +16,7 @@ class RankObserver:
     def __init__(self, collector, config, codes=None):
         """codes: [n_items, L], of a model that has them."""
         self.original, self.user_field, self.topk = collector.eval_batch_collect, config["USER_ID_FIELD"], config["topk"]
+        self.history_field = config["ITEM_ID_FIELD"] + config["LIST_SUFFIX"]
         self.batches, self.seconds, self.of_groups = [], 0.0, []
         self.shared_codes = None if codes is None else SharedCodes(codes)
         collector.eval_batch_collect = self.eval_batch_collect
@@ -27,7 +28,12 @@ class RankObserver:
                              "eval_args: {split: {LS: valid_and_test}}.")
         targets = positive_i.to(scores.device)[torch.argsort(positive_u).to(scores.device)]
         above, tied = ranks.count_above_and_tied(scores, targets)
-        kept = interaction[self.user_field], targets, above, tied, ranks.top_items(scores, max(self.topk))
+        if self.history_field in interaction.interaction:
+            history = interaction[self.history_field].to(scores.device)
+        else:  # a general model, of which RecBole leaves out what the user has
+            history = targets.new_zeros(len(targets), 1)
+        seen_above, seen_tied = ranks.count_seen(scores, targets, history)
+        kept = (interaction[self.user_field], targets, above, tied, ranks.top_items(scores, max(self.topk)), seen_above, seen_tied, history)
         self.batches.append([tensor.cpu().numpy() for tensor in kept])
         if self.shared_codes is not None:
             self.of_groups.append([tensor.cpu().numpy() for tensor in self.shared_codes.ranks(scores, targets)])
@@ -36,7 +42,7 @@ class RankObserver:
 
     def finish(self, dataset, tested):
         """What is kept of the users, in the order of their keys, and measures of their lists. dataset: that of the training."""
-        users, targets, above, tied, tops = map(np.concatenate, zip(*self.batches))
+        users, targets, above, tied, tops, seen_above, seen_tied, history = map(np.concatenate, zip(*self.batches))
         ranks.check_against(tested, self.topk, above, tied)
         user_keys = dataset.field2id_token[dataset.uid_field][users].astype(str)
         target_keys = dataset.field2id_token[dataset.iid_field][targets].astype(str)
@@ -44,10 +50,13 @@ class RankObserver:
         depth, (counts, of_users) = ranks.chosen_depth(self.topk), training_counts(dataset)
         arrays = {"user_keys": user_keys, "target_keys": target_keys, "above": above.astype(np.int32), "tied": tied.astype(np.int32),
                   "top_items": tops.astype(np.int32), "popularity": counts[targets].astype(np.int32),
-                  "history": of_users[users].astype(np.int32)}
+                  "history": of_users[users].astype(np.int32), "seen_above": seen_above.astype(np.int32),
+                  "seen_tied": seen_tied.astype(np.int32)}
         measures = {"n_users": len(users), "n_items": int(dataset.item_num), "depth": depth,
                     "coverage": ranks.coverage(tops[:, :depth], dataset.item_num),
-                    "popularity": ranks.average_popularity(tops[:, :depth], counts)}
+                    "popularity": ranks.average_popularity(tops[:, :depth], counts),
+                    "seen": ranks.share_seen(tops[:, :depth], history),
+                    "unseen": ranks.all_metrics(self.topk, above - seen_above, tied - seen_tied)}
         if self.shared_codes is not None:
             measures["corrected"] = corrected(self.topk, *map(np.concatenate, zip(*self.of_groups)))
             measures["items_in_collisions"] = self.shared_codes.n_in_collisions

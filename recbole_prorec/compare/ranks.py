@@ -26,6 +26,16 @@ def count_above_and_tied(scores, targets):
     return torch.where(found, above, NOT_FOUND), torch.where(found, tied, 0)
 
 
+def count_seen(scores, targets, history):
+    """How many of `count_above_and_tied` are items of the user's own history [B, T], 0 behind its end: above [B], tied [B]."""
+    latest = history.sort(1).values  # an item that is there twice counts once
+    counted = (latest > 0) & (latest != targets.unsqueeze(1))
+    counted[:, 1:] &= latest[:, 1:] != latest[:, :-1]
+    own, seen = scores.gather(1, targets.unsqueeze(1)), scores.gather(1, latest)
+    counted &= torch.isfinite(own)
+    return (counted & (seen > own)).sum(1), (counted & (seen == own)).sum(1)
+
+
 def top_items(scores, k):
     """The k items of the highest scores [B, k], 0 where fewer have a score."""
     best = torch.topk(scores, k, dim=1)
@@ -54,6 +64,17 @@ def check_against(reported, topk, above, tied, tolerance=1e-3):
             if said is not None and not low - tolerance <= said <= high + tolerance:
                 raise RuntimeError(f"RecBole reports {name}@{k} = {said:.4f}, but the ranks kept for the users give between {low:.4f} and "
                                    f"{high:.4f}; the run is thrown away.")
+
+
+def all_metrics(topk, above, tied):
+    """{metric at k: its mean over users}"""
+    return {f"{name}@{k}": float(metric_per_user(name, k, above, tied).mean()) for name in GAINS for k in topk}
+
+
+def share_seen(items, history):
+    """Share of the lists' items [U, k] that stand in the user's own history [U, T]."""
+    listed = items > 0
+    return float(((items[:, :, None] == history[:, None, :]).any(2) & listed).sum() / max(listed.sum(), 1))
 
 
 def coverage(items, n_items):

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from recbole_prorec.compare.plot import draw
 from recbole_prorec.compare.results import write_text
 from recbole_prorec.compare.significance import DRAWS
-from recbole_prorec.compare.summary import COSTS, by_kind, load_runs, summarize
+from recbole_prorec.compare.summary import COSTS, VIEWS, by_kind, load_runs, summarize
 
 SIGNIFICANT = 0.05
 HOW_TO_PLOT = ("No plot of quality against cost was drawn: that needs matplotlib (pip install \"recbole_prorec[compare]\"), and NDCG among "
@@ -16,6 +16,9 @@ HOW_TO_PLOT = ("No plot of quality against cost was drawn: that needs matplotlib
 
 CORRECTED = ("Corrected: as if nothing told apart the items that one code stood for before collisions were resolved; each counts for its "
              "share. Blank for models without codes, and for runs that were kept without this view. All depths are in the .csv.")
+UNSEEN = ("Unseen: the same scores, with the items left out that the model has just read in the user's history; seen: their share of the "
+          "lists. RecBole leaves them out for general models, not for sequential ones. Blank for runs that were kept without this view.")
+NOTES = {"corrected": CORRECTED, "unseen": UNSEEN}
 
 
 def write_report(comparison, failed, changed):
@@ -71,9 +74,10 @@ def _task(dataset, runs):
 
 
 def _metrics(rows, depth):
-    names = [name for name in _names(rows) if name not in COSTS and (not name.startswith("corrected") or name.endswith(f"@{depth}"))]
+    names = [name for name in _names(rows) if name not in COSTS and (not name.startswith(VIEWS) or name.endswith(f"@{depth}"))]
     body = [[row["entry"], len(row["seeds"]), *(_cell(row["values"].get(name), name) for name in names)] for row in rows]
-    return table(["entry", "seeds", *names], body) + (f"\n\n{CORRECTED}" if any(name.startswith("corrected") for name in names) else "")
+    notes = [NOTES[view] for view in VIEWS if any(name.startswith(view) for name in names)]
+    return "\n\n".join([table(["entry", "seeds", *names], body), *notes])
 
 
 def _names(rows):

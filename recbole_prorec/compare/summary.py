@@ -9,6 +9,7 @@ from recbole_prorec.compare.stage_times import full_seconds, seconds_of_stages
 from recbole_prorec.report.quality import by_group
 
 TESTED = ("ndcg", "recall")
+VIEWS = ("corrected", "unseen")  # of a run's metrics, under their own names: see the notes in report.py
 KINDS = ("popularity", "history")  # of test items and of users, by their training interactions
 COSTS = ("training_seconds", "training_cpu_seconds", "milliseconds_per_user", "n_parameters", "peak_memory_mib")
 
@@ -40,8 +41,9 @@ def _row(dataset, entry, records, computed):
 
 def _values(record, computed):
     depth, (seconds, cpu_seconds) = record["depth"], full_seconds(record, computed)[0]
-    corrected = {f"corrected {name}": value for name, value in record.get("corrected", {}).items() if name in record["test"]}
-    return {**record["test"], **corrected, f"coverage@{depth}": record["coverage"], f"popularity@{depth}": record["popularity"],
+    views = {f"{view} {name}": value for view in VIEWS for name, value in record.get(view, {}).items() if name in record["test"]}
+    seen = {f"seen@{depth}": record["seen"]} if "seen" in record else {}
+    return {**record["test"], **views, **seen, f"coverage@{depth}": record["coverage"], f"popularity@{depth}": record["popularity"],
             f"valid {record['valid_metric']}": record["best_valid_score"], "training_seconds": seconds, "training_cpu_seconds": cpu_seconds,
             "milliseconds_per_user": 1000 * record["evaluation_seconds"] / record["n_users"], "n_parameters": record["n_parameters"],
             "peak_memory_mib": record["peak_memory_bytes"] / 2**20}
@@ -53,20 +55,24 @@ def _spread(values):
 
 def _tests(comparison, runs):
     """Each entry against the reference, per user and averaged over seeds; p-values corrected over all tests of the comparison."""
-    tests = [_test(dataset, entry, metric, comparison.depth, runs[dataset, comparison.reference], seeds)
+    tests = [_test(dataset, entry, metric, comparison.depth, runs[dataset, comparison.reference], seeds, unseen)
              for (dataset, entry), seeds in runs.items() if entry != comparison.reference and (dataset, comparison.reference) in runs
-             for metric in TESTED]
+             for metric in TESTED for unseen in ((False, True) if _knows_seen(runs[dataset, comparison.reference], seeds) else (False,))]
     usable = [test for test in tests if "p" in test]
     for test, p in zip(usable, holm([test["p"] for test in usable])):
         test["p_holm"] = p
     return tests
 
 
-def _test(dataset, entry, metric, depth, reference, other):
-    test = {"dataset": dataset, "entry": entry, "metric": f"{metric}@{depth}"}
+def _knows_seen(*entries):
+    return all("seen_above" in arrays for seeds in entries for _, arrays in seeds.values())
+
+
+def _test(dataset, entry, metric, depth, reference, other, unseen):
+    test = {"dataset": dataset, "entry": entry, "metric": f"{'unseen ' if unseen else ''}{metric}@{depth}"}
     if not _same_task(reference, other):
         return {**test, "refused": "not tested on the same items of the same users out of a catalogue of the same size"}
-    differences = _per_user(other, metric, depth) - _per_user(reference, metric, depth)
+    differences = _per_user(other, metric, depth, unseen) - _per_user(reference, metric, depth, unseen)
     low, high = bootstrap_interval(differences)
     return {**test, "difference": float(differences.mean()), "low": low, "high": high, "p": sign_flip_p(differences)}
 
@@ -97,5 +103,7 @@ def _same_task(reference, other):
     return len(tasks) == 1
 
 
-def _per_user(seeds, metric, depth):
-    return np.mean([metric_per_user(metric, depth, arrays["above"], arrays["tied"]) for _, arrays in seeds.values()], axis=0)
+def _per_user(seeds, metric, depth, unseen=False):
+    """Mean over the seeds; unseen: as if what is in the user's history had been left out."""
+    counts = [[arrays[name] - (arrays[f"seen_{name}"] if unseen else 0) for name in ("above", "tied")] for _, arrays in seeds.values()]
+    return np.mean([metric_per_user(metric, depth, above, tied) for above, tied in counts], axis=0)

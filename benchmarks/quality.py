@@ -30,9 +30,11 @@ FAST, PLAIN = "fast", "plain"
 METRICS = ("recall@10", "ndcg@10")
 
 
-def plain_item_cross_entropy(hidden, table, target):
+def plain_item_cross_entropy(hidden, table, target, excluded=None):
     """`item_cross_entropy`, written out."""
-    return F.cross_entropy(hidden @ table[1:].T, target - 1)
+    scores = hidden @ table.T
+    scores[:, 0] = float("-inf")
+    return F.cross_entropy(scores if excluded is None else scores.scatter(1, excluded, float("-inf")), target)
 
 
 def make_plain():

@@ -4,7 +4,7 @@ import pytest
 import torch
 from random_codes import SHAPES, random_codes, random_decoder, random_states
 
-from recbole_prorec.generation.beam_search import beam_search, score_all
+from recbole_prorec.generation.beam_search import ClosedPaths, beam_search, score_all
 from recbole_prorec.generation.decoder import code_log_probs
 from recbole_prorec.generation.trie import Trie
 
@@ -53,6 +53,23 @@ def test_a_beam_as_wide_as_the_catalogue_is_the_exhaustive_ranking(problem):
     expected = exact(decoder, states, trie).argsort(dim=1, descending=True) + 1
     assert torch.equal(items[:, :-1], expected)
     assert (items[:, -1] == 0).all()
+
+
+@pytest.mark.parametrize("beam_size", [1, 4, 1000])
+@pytest.mark.parametrize("n_excluded", [1, 6, 40])
+def test_excluded_items_are_not_found_and_take_no_place(problem, beam_size, n_excluded):
+    decoder, states, trie = problem
+    excluded = torch.randint(0, trie.n_items, (BATCH, n_excluded), generator=torch.Generator().manual_seed(n_excluded))  # some come twice
+    items, log_probs = beam_search(decoder, states, trie, beam_size, ClosedPaths(trie, excluded))
+    for row, values, without in zip(items.tolist(), log_probs, excluded.tolist()):
+        left = set(range(1, trie.n_items)) - set(without)
+        n_found = min(beam_size, len(left))
+        assert len(set(row[:n_found])) == n_found and set(row[:n_found]) <= left
+        assert row[n_found:] == [0] * (beam_size - n_found) and (values[n_found:] == float("-inf")).all()
+    if beam_size == 1000:
+        all_items = torch.cat([torch.zeros(BATCH, 1), exact(decoder, states, trie)], dim=1)
+        expected = all_items.scatter(1, excluded, float("-inf"))[:, 1:]
+        torch.testing.assert_close(log_probs[:, :trie.n_items - 1], expected.sort(1, descending=True).values)
 
 
 def test_a_wider_beam_never_finds_a_worse_best_item(problem):

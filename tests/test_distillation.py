@@ -9,6 +9,7 @@ from recbole_prorec.data.histories import INPUTS, TARGET_ROWS, TARGETS, WindowBa
 from recbole_prorec.generation import distillation
 from recbole_prorec.generation.distillation import SoftTargets, Teacher
 from recbole_prorec.generation.trie import Trie
+from recbole_prorec.nn.losses import seen_before
 from recbole_prorec.nn.transformer import CausalTransformer
 
 WIDTH, LENGTH, POSITIONS = 8, 5, 17
@@ -31,10 +32,12 @@ def batch_of(teacher, n_rows=4):
     return Interaction({INPUTS: items[0], TARGETS: items[1]})
 
 
-def masses(teacher, state, item, level):
+def masses(teacher, state, item, level, seen=()):
     """{slot: probability} of the children of the node that the item's path passes, from the softmax over all items written out."""
     trie = teacher.trie
-    probs = (teacher.table[1:] @ state).softmax(0)
+    scores = teacher.table[1:] @ state
+    scores[[other - 1 for other in seen if other]] = -torch.inf
+    probs = scores.softmax(0)
     below = [other for other in range(1, trie.n_items) if torch.equal(trie.codes[other, :level], trie.codes[item, :level])]
     found = {}
     for other in below:
@@ -43,13 +46,13 @@ def masses(teacher, state, item, level):
     return {slot: mass / sum(found.values()) for slot, mass in found.items()}
 
 
-def check(teacher, soft_targets, states, items):
+def check(teacher, soft_targets, states, items, seen=None):
     for level in range(teacher.trie.n_levels):
         rows = torch.arange(len(items)).flip(0)[teacher.trie.n_choices[items].flip(0) > level]
         if len(rows):
             for row, found in zip(rows, soft_targets.at(rows, level)):
                 expected = torch.zeros(len(found))
-                for slot, mass in masses(teacher, states[row], items[row], level).items():
+                for slot, mass in masses(teacher, states[row], items[row], level, () if seen is None else seen[row].tolist()).items():
                     expected[slot] = mass
                 torch.testing.assert_close(found, expected)
 
@@ -60,6 +63,20 @@ def test_soft_targets_are_the_softmax_over_items_summed_below_every_code(teacher
     states = torch.randn(POSITIONS, WIDTH)
     items = torch.randint(1, teacher.trie.n_items, (POSITIONS,))
     check(teacher, SoftTargets(teacher, items, states), states, items)
+    seen = torch.randint(0, teacher.trie.n_items, (POSITIONS, 3))
+    seen[seen == items.unsqueeze(1)] = 0
+    check(teacher, SoftTargets(teacher, items, states, seen), states, items, seen)
+
+
+def test_what_was_seen_is_what_stands_before_a_target(teacher):
+    inputs = torch.tensor([[3, 1, 2, 1], [2, 4, 0, 0]])
+    targets = torch.tensor([[0, 2, 1, 5], [4, 6, 0, 0]])
+    assert seen_before(inputs, targets).tolist() == [[3, 1, 0, 0], [3, 0, 2, 0], [3, 1, 2, 1], [2, 0, 0, 0], [2, 4, 0, 0]]
+    teacher.exclude_seen = True
+    batch = batch_of(teacher)
+    found = teacher.soft_targets(batch, batch[INPUTS], batch[TARGETS])
+    items = batch[TARGETS].flatten()
+    check(teacher, found, found.states, items, seen_before(batch[INPUTS], batch[TARGETS]))
 
 
 def test_the_teacher_reads_histories_as_stage_1_did(teacher):

@@ -39,6 +39,17 @@ def test_it_is_the_cross_entropy_over_all_items_but_padding(problem, block_eleme
     assert (gradients[1][0] == 0).all()
 
 
+def test_excluded_items_are_no_answers(problem, block_elements):
+    hidden, table, target = problem
+    excluded = torch.randint(0, ITEMS + 1, (POSITIONS, 3), generator=torch.Generator().manual_seed(0)).clamp(max=len(table) - 1)
+    excluded[excluded == target.unsqueeze(1)] = 0
+    scores = hidden @ table.T
+    scores = scores.scatter(1, torch.cat([torch.zeros(POSITIONS, 1, dtype=torch.long), excluded], dim=1), -torch.inf)
+    found, expected = item_cross_entropy(hidden, table, target, excluded), F.cross_entropy(scores, target)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(torch.autograd.grad(found, (hidden, table)), torch.autograd.grad(expected, (hidden, table)))
+
+
 def test_its_gradients_are_those_of_finite_differences(problem, block_elements):
     hidden, table, target = problem
     assert torch.autograd.gradcheck(lambda h, t: item_cross_entropy(h, t, target), (hidden, table))

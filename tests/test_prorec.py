@@ -35,12 +35,26 @@ def run(place):
 
 @pytest.fixture
 def model(run):
-    return run.model.eval()
+    yield run.model.eval()
+    run.model.exclude_seen.fill_(True)
 
 
 def scores(model, run):
     with torch.no_grad():
         return model.full_sort_predict(run.batch()).view(-1, run.dataset.item_num)
+
+
+def test_items_of_the_history_are_excluded_where_the_training_never_chooses_one_again(model, run, place, tmp_path):
+    assert model.exclude_seen and not Run(place, exclude_seen=False).model.exclude_seen
+    again = write_markov_dataset(tmp_path, n_items=30, length=40)
+    assert not Run(again, MAX_ITEM_LIST_LENGTH=35).model.exclude_seen
+    assert Run(again, MAX_ITEM_LIST_LENGTH=20).model.exclude_seen  # the items come again, but not within what the model reads
+    found, history = scores(model, run), run.batch()[model.ITEM_SEQ]
+    assert (found.gather(1, history) == -torch.inf).all()
+    repeating = Run(again, MAX_ITEM_LIST_LENGTH=35).fit()
+    assert np.isfinite(repeating.valid_score)
+    found = scores(repeating.model.eval(), repeating).gather(1, repeating.batch()[model.ITEM_SEQ])
+    assert torch.isfinite(found).any()
 
 
 def test_full_sort_predict_scores_all_items_of_all_users(model, run):
@@ -96,25 +110,32 @@ def test_predict_is_the_score_of_full_sort_predict_up_to_a_constant_per_user(mod
     torch.testing.assert_close(difference, difference[:, :1].expand(-1, 5), atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("exclude_seen", [True, False])
 @pytest.mark.parametrize("ranking, fusion_scope", [("generative", "beam"), ("fused", "beam"), ("fused", "all")])
-def test_a_beam_of_all_items_ranks_as_predict_does(model, run, ranking, fusion_scope, monkeypatch):
+def test_a_beam_of_all_items_ranks_as_predict_does(model, run, ranking, fusion_scope, exclude_seen, monkeypatch):
     monkeypatch.setattr(model, "ranking", ranking)
     monkeypatch.setattr(model, "fusion_scope", fusion_scope)
     monkeypatch.setattr(model, "beam_size", 60)
+    model.exclude_seen.fill_(exclude_seen)
     batch, predicted = run.batch(), []
     with torch.no_grad():
         for item in range(1, 61):
             batch[model.ITEM_ID] = torch.full((80,), item)
             predicted.append(model.predict(batch))
-    difference = torch.stack(predicted, dim=1) - scores(model, run)[:, 1:]
-    torch.testing.assert_close(difference, difference[:, :1].expand(-1, 60), atol=1e-4, rtol=0)
-    if ranking == "generative":
-        torch.testing.assert_close(torch.stack(predicted).exp().sum(0), torch.ones(80))
+    predicted, found = torch.stack(predicted, dim=1), scores(model, run)[:, 1:]
+    excluded = torch.zeros(80, 61, dtype=torch.bool).scatter_(1, batch[model.ITEM_SEQ], exclude_seen)[:, 1:]
+    assert torch.equal(predicted == -torch.inf, excluded) and torch.equal(found == -torch.inf, excluded)
+    difference = (predicted - found).masked_fill(excluded, torch.inf)
+    difference = difference - difference.amin(1, keepdim=True)
+    assert difference[~excluded].max() < 1e-4
+    if ranking == "generative" and not exclude_seen:
+        torch.testing.assert_close(predicted.exp().sum(1), torch.ones(80))
 
 
 def test_fused_scores_are_those_of_both_stages(model, run, monkeypatch):
     monkeypatch.setattr(model, "ranking", "fused")
     monkeypatch.setattr(model, "fusion_scope", "all")
+    model.exclude_seen.fill_(False)
     collaborative, adapted = model.aligned.chunk(2, dim=1)
     with torch.no_grad():
         found, codes = scores(model, run), model.code_scores(model.states(run.batch()))
@@ -229,7 +250,8 @@ def test_stage_1_can_rank_alone(run, place):
     assert {stage for stage, _ in alone.trained} == {"alignment"} and alone.valid_score == pytest.approx(alone.valid_result["ndcg@10"])
     states = alone.model.states(alone.batch())
     table = alone.model.aligner.item_table(alone.model.aligned.chunk(2, dim=1)[1])
-    torch.testing.assert_close(found[:, 1:], (states @ table.T)[:, 1:])
+    expected_scores = (states @ table.T).scatter(1, alone.batch()[alone.model.ITEM_SEQ], -torch.inf)
+    torch.testing.assert_close(found[:, 1:], expected_scores[:, 1:])
     _, loaded, *_ = load_data_and_model(alone.trainer.saved_model_file)
     assert torch.equal(scores(loaded.eval(), alone), found)
     again = Run(place, ranking="stage1", alignment_epochs=2).fit()

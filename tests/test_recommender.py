@@ -67,13 +67,13 @@ def test_recommendations_are_those_of_recboles_full_sort_topk(run, checkpoint, m
 
 
 def test_the_probabilities_of_all_items_sum_to_one(checkpoint):
-    keys, scores = loaded(checkpoint, ranking="generative", beam_size=60).recommend(HISTORIES, k=60)
+    keys, scores = loaded(checkpoint, ranking="generative", beam_size=60).recommend(HISTORIES, k=60, exclude_seen=False)
     np.testing.assert_allclose(np.exp(scores).sum(1), 1, rtol=1e-4)
     assert all(len(set(row)) == 60 for row in keys)
 
 
 @pytest.mark.parametrize("ranking, fusion_scope", RANKINGS)
-@pytest.mark.parametrize("exclude_seen", [False, True])
+@pytest.mark.parametrize("exclude_seen", [None, False, True])
 def test_a_batch_equals_its_histories_one_by_one(checkpoint, ranking, fusion_scope, exclude_seen):
     recommender = loaded(checkpoint, ranking=ranking, fusion_scope=fusion_scope)
     keys, scores = recommender.recommend(HISTORIES, 10, exclude_seen)
@@ -98,7 +98,9 @@ def test_the_model_reads_the_latest_items_alone(recommender):
 @pytest.mark.parametrize("ranking, fusion_scope", RANKINGS)
 def test_without_seen_items_lists_are_full_and_keep_their_order(checkpoint, ranking, fusion_scope):
     recommender = loaded(checkpoint, ranking=ranking, fusion_scope=fusion_scope, beam_size=60)
-    everything = recommender.recommend(HISTORIES, k=60, return_scores=False)
+    everything = recommender.recommend(HISTORIES, k=60, exclude_seen=False, return_scores=False)
+    read = recommender.recommend(HISTORIES, k=30, return_scores=False)
+    assert read == [[key for key in keys if key not in history[-20:]][:30] for keys, history in zip(everything, HISTORIES)]
     unseen = recommender.recommend(HISTORIES, k=30, exclude_seen=True, return_scores=False)
     assert unseen == [[key for key in keys if key not in history][:30] for keys, history in zip(everything, HISTORIES)]
     narrow = loaded(checkpoint, ranking=ranking, fusion_scope=fusion_scope, beam_size=20)
@@ -200,7 +202,9 @@ def test_bad_requests_are_one_clear_error(recommender, histories, arguments, sai
 
 def test_a_wider_beam_or_an_exact_ranking_allows_longer_lists(checkpoint):
     assert len(load(checkpoint, beam_size=30).recommend([["i1"]], k=30, return_scores=False)[0]) == 30
-    assert len(loaded(checkpoint, fusion_scope="all").recommend([["i1"]], k=60, return_scores=False)[0]) == 60
+    assert len(loaded(checkpoint, fusion_scope="all").recommend([["i1"]], k=59, return_scores=False)[0]) == 59
+    with pytest.raises(InputError, match="k is 60, but only 59 of 60 items are not in the history"):
+        loaded(checkpoint, fusion_scope="all").recommend([["i1"]], k=60)
     with pytest.raises(InputError, match="beam_size is 0"):
         load(checkpoint, beam_size=0)
 

@@ -9,17 +9,18 @@ so the search knows nothing of networks, and there is no Python per user or per 
 import torch
 
 
-def beam_search(decoder, state, trie, beam_size):
+def beam_search(decoder, state, trie, beam_size, closed=None):
     """The `beam_size` most probable items of every row, found level by level; every one of them is real, and none comes twice.
 
     A beam below which a single item is left has nothing more to choose: it keeps its log-probability and costs the decoder nothing.
 
     Args:
-        state: what `decoder.start` takes, first axis B. trie: the real codes. beam_size: M.
+        state: what `decoder.start` takes, first axis B. trie: the real codes. beam_size: M. closed: `ClosedPaths`, to items that are not
+            to be found.
 
     Returns:
-        items [B, M] item ids by falling probability, and log_probs [B, M]. Every row holds min(M, number of items) items; behind them
-        stands item 0 with log_prob -inf.
+        items [B, M] item ids by falling probability, and log_probs [B, M]. Every row holds min(M, number of items that are open) items;
+        behind them stands item 0 with log_prob -inf.
     """
     hidden, cache = decoder.start(state)
     batch = hidden.shape[0]
@@ -29,6 +30,8 @@ def beam_search(decoder, state, trie, beam_size):
     for level, table in enumerate(trie.levels):
         step = _one_way(node.numel(), table)
         step[open_beams] = trie.log_probs(decoder.logits(hidden, level), node.flatten()[open_beams], level)
+        if closed is not None:
+            closed.close(step.view(*node.shape, -1), node, level)
         total = (total.unsqueeze(-1) + step.view(*node.shape, -1)).flatten(1)  # [B, M * F]
         total, chosen = total.topk(min(beam_size, total.shape[1]), dim=1)
         width = table.child_code.shape[1]
@@ -42,6 +45,32 @@ def beam_search(decoder, state, trie, beam_size):
             hidden, cache = decoder.advance(cache, row_of.flatten()[open_beams], codes, level)
     items = trie.leaf_item[node].masked_fill(total == float("-inf"), 0)
     return _pad(items, 0, beam_size), _pad(total, float("-inf"), beam_size)
+
+
+class ClosedPaths:
+    """Nodes of a trie with nothing but excluded items below them: no beam goes there, so that no place is lost to one.
+
+    Args:
+        items: [B, T] excluded items of each row, 0 for none.
+    """
+
+    def __init__(self, trie, items):
+        self.trie = trie
+        self.items = items.sort(1).values
+        self.counted = self.items > 0
+        self.counted[:, 1:] &= self.items[:, 1:] != self.items[:, :-1]  # an item that is there twice counts once
+
+    def close(self, step, node, level):
+        """Fill the steps [B, M, F] from the nodes [B, M] of a level to closed children with -inf."""
+        trie = self.trie
+        parent, slot = trie.path_node[self.items, level], trie.path_slot[self.items, level]
+        closed = self.counted
+        if level + 1 < trie.n_levels:
+            child = trie.path_node[self.items, level + 1]
+            n_excluded = ((child.unsqueeze(2) == child.unsqueeze(1)) & self.counted.unsqueeze(1)).sum(2)
+            closed = closed & (n_excluded == trie.levels[level + 1].n_leaves[child])
+        row, beam, place = ((node.unsqueeze(2) == parent.unsqueeze(1)) & closed.unsqueeze(1)).nonzero(as_tuple=True)
+        step[row, beam, slot[row, place]] = float("-inf")
 
 
 def score_all(decoder, state, trie):

@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from recbole_prorec.data.histories import INPUTS, TARGET_ROWS, TARGETS
-from recbole_prorec.nn.losses import BLOCK_ELEMENTS
+from recbole_prorec.nn.losses import BLOCK_ELEMENTS, exclude, seen_before
 from recbole_prorec.nn.matmul import fast_matmul
 
 KEPT_BYTES = 2**30  # of distributions kept for a whole data set; where they would take more, each step computes its own
@@ -24,10 +24,11 @@ class Teacher:
 
     Args:
         encoder: stage 1's; its dropout follows its mode. table: [n_items, D] what it reads and scores, row 0 padding. trie: of the codes.
+        exclude_seen: whether the items of a history are no answers to it.
     """
 
-    def __init__(self, encoder, table, trie):
-        self.encoder, self.table, self.trie = encoder, table.detach(), trie
+    def __init__(self, encoder, table, trie, exclude_seen=False):
+        self.encoder, self.table, self.trie, self.exclude_seen = encoder, table.detach(), trie, exclude_seen
         self.leaves = self.table[trie.leaf_item]  # in this order the items below a node are a run
         self.kept = None
 
@@ -37,12 +38,18 @@ class Teacher:
         return self.encoder(F.embedding(inputs, self.table))
 
     @torch.no_grad()
-    def root_probs(self, states):
-        """states [P, D] -> the probabilities summed below each child of the root [P, F]."""
+    def root_probs(self, states, seen=None):
+        """states [P, D], seen [P, T] or None as of `SoftTargets` -> the probabilities summed below each child of the root [P, F]."""
         rows = max(1, min(BLOCK_ELEMENTS // len(self.leaves), len(states)))
         padded = F.pad(states, (0, 0, 0, -len(states) % rows))  # for blocks of one shape: see `fast_matmul`
+        leaves = None if seen is None else torch.where(seen > 0, self.trie.item_leaf[seen], -1).split(rows)
+        blocks = []
         with fast_matmul(states.device):
-            blocks = [self.trie.root_probs(torch.softmax(self.leaves @ block.T, 0)) for block in padded.split(rows)]
+            for number, block in enumerate(padded.split(rows)):
+                scores = self.leaves @ block.T
+                if leaves is not None:
+                    exclude(scores, leaves[number])
+                blocks.append(self.trie.root_probs(torch.softmax(scores, 0)))
         return torch.cat(blocks)[: len(states)]
 
     def fits(self, n_targets):
@@ -67,7 +74,8 @@ class Teacher:
         is used."""
         wanted = targets > 0
         if self.kept is None or TARGET_ROWS not in batch:
-            return SoftTargets(self, targets[wanted], self.states(inputs)[wanted])
+            seen = seen_before(inputs, targets) if self.exclude_seen else None
+            return SoftTargets(self, targets[wanted], self.states(inputs)[wanted], seen)
         return self.kept.of(batch[TARGET_ROWS][wanted], targets[wanted])
 
 
@@ -75,12 +83,13 @@ class SoftTargets:
     """The teacher's distribution over items, summed below each child of the nodes that the paths of `items` pass.
 
     Args:
-        teacher: a `Teacher`. items: [P] target items. states: [P, D] of the teacher.
+        teacher: a `Teacher`. items: [P] target items. states: [P, D] of the teacher. seen: [P, T] items that are no answers, 0 for none;
+            not the target. None: all items are.
     """
 
-    def __init__(self, teacher, items, states):
-        self.teacher, self.items, self.states = teacher, items, states
-        self.root = teacher.root_probs(states)
+    def __init__(self, teacher, items, states, seen=None):
+        self.teacher, self.items, self.states, self.seen = teacher, items, states, seen
+        self.root = teacher.root_probs(states, seen)
 
     @torch.no_grad()
     def at(self, rows, level):
@@ -90,6 +99,8 @@ class SoftTargets:
         trie = self.teacher.trie
         row, leaf = trie.leaves_below(trie.path_node[self.items[rows], level], level)
         scores = (self.states[rows[row]] * self.teacher.leaves[leaf]).sum(1)
+        if self.seen is not None:
+            scores[(self.seen[rows[row]] == trie.leaf_item[leaf].unsqueeze(1)).any(1)] = float("-inf")
         return trie.child_probs(scores, row, leaf, len(rows), level)
 
 

@@ -1,5 +1,6 @@
 """prorec recommend, prorec export and prorec add-items."""
 
+import argparse
 import sys
 from itertools import islice
 
@@ -27,7 +28,8 @@ def add_recommend(commands):
     parser.add_argument("--format", choices=FORMATS, help="of --histories, and of the standard output, where the name does not say it")
     parser.add_argument("--k", type=int, default=10, help="items for each history (default: 10)")
     parser.add_argument("--beam-size", type=int, help="items that the beam looks at (default: the trained model's)")
-    parser.add_argument("--exclude-seen", action="store_true", help="leave out the items of the history")
+    parser.add_argument("--exclude-seen", action=argparse.BooleanOptionalAction,
+                        help="leave out all items of the history, or none of them; without either, as the model was evaluated")
     parser.add_argument("--drop-unknown", action="store_true", help="pass over item keys that the model does not know")
     add_show_text(parser)
     parser.add_argument("--device", default="cpu", help="as torch calls it (default: cpu)")

@@ -73,13 +73,14 @@ class Recommender:
         """Without padding."""
         return len(self.item_id)
 
-    def recommend(self, histories, k=10, exclude_seen=False, return_scores=True, drop_unknown=False):
+    def recommend(self, histories, k=10, exclude_seen=None, return_scores=True, drop_unknown=False):
         """The k best next items of every history, best first.
 
         Args:
             histories: lists of item keys, the latest item last. The model reads the last `max_length` of them.
-            exclude_seen: leave out every item of the history, also of the part that the model does not read. The beam becomes wider for
-                it, so that lists stay full.
+            exclude_seen: leave out every item of the history, also of the part that the model does not read; the beam becomes wider for
+                it, so that lists stay full. False: none. None: as the model was evaluated, which with its setting `exclude_seen` leaves
+                out the part that it reads.
             drop_unknown: pass over keys that the model does not know, in the place of an error.
 
         Returns:
@@ -103,7 +104,7 @@ class Recommender:
             raise InputError(f"k is {k}, but the beam finds {self.network.beam_size} items. Lower k, or load the model with a "
                              f"beam_size of at least {k} (--beam-size).")
 
-    def read_history(self, history, k=1, exclude_seen=False, drop_unknown=False):
+    def read_history(self, history, k=1, exclude_seen=None, drop_unknown=False):
         """A history's item ids, once it is sure that k items can be recommended for it."""
         keys = [_key(key) for key in _listed(history)]
         unknown = [key for key in dict.fromkeys(keys) if key not in self.item_id]
@@ -114,19 +115,21 @@ class Recommender:
         ids = [self.item_id[key] for key in keys if key in self.item_id]
         if not ids:
             raise InputError(f"the history is empty{' without its unknown keys' if unknown else ''}; expected at least one item key.")
-        n_left = self.n_items - len(set(ids))
-        if exclude_seen and n_left < k:
+        excludes = self.network.exclude_seen if exclude_seen is None else exclude_seen
+        n_left = self.n_items - len(set(ids if exclude_seen else ids[-self.max_length:]))
+        if excludes and n_left < k:
             raise InputError(f"k is {k}, but only {n_left} of {self.n_items} items are not in the history. Lower k, or allow seen items.")
         return ids
 
     @torch.inference_mode()
-    def rank(self, ids, k, exclude_seen=False):
+    def rank(self, ids, k, exclude_seen=None):
         """Keys and scores of the k best items of every one of `read_history`'s lists."""
         keys, scores = [None] * len(ids), [None] * len(ids)
         for rows, size in self._batches(ids, k, exclude_seen):
-            for row, items, values in zip(rows, *self._best([ids[row] for row in rows], size)):
+            for row, items, values in zip(rows, *self._best([ids[row] for row in rows], size, exclude_seen)):
                 seen = set(ids[row]) if exclude_seen else ()
-                kept = [(self.item_keys[item], value) for item, value in zip(items, values) if item not in seen][:k]
+                kept = [(self.item_keys[item], value) for item, value in zip(items, values)
+                        if value > float("-inf") and item not in seen][:k]
                 keys[row], scores[row] = map(list, zip(*kept))
         return keys, scores
 
@@ -145,11 +148,11 @@ class Recommender:
         room = 1 << (n_excluded - 1).bit_length() if n_excluded else 0
         return min((k if self.network.is_exhaustive else self.network.beam_size) + room, self.n_items)
 
-    def _best(self, ids, size):
+    def _best(self, ids, size, exclude_seen):
         latest = [history[-self.max_length:] for history in ids]
         lengths = torch.tensor([len(history) for history in latest], device=self.device)
         inputs = torch.nn.utils.rnn.pad_sequence([torch.tensor(history) for history in latest], batch_first=True).to(self.device)
-        items, scores = self.network.best(inputs, lengths, size)
+        items, scores = self.network.best(inputs, lengths, size, exclude_seen)
         return items.tolist(), scores.tolist()
 
 

@@ -24,7 +24,7 @@ class PRORec(PRORecRanking, GenerativeRecommender):
         self.aligner = AlignmentModel(self.n_items, config["text_embedding_size"], config["hidden_size"], config["alignment_temperature"],
                                       config["text_dropout_prob"], config["collaborative_dropout_prob"],
                                       config["alignment_input"] == "both", encoder_arguments(config))
-        self.add_ranking(config)
+        self.add_ranking(config, _excludes_seen(config, dataset))
         if self.ranking == "stage1":
             self.stage = ALIGNMENT  # and it stays there
         self.text = None  # [n_items, D_text], given by the trainer for stage 1 alone
@@ -54,7 +54,7 @@ class PRORec(PRORecRanking, GenerativeRecommender):
     def teacher(self):
         """Stage 1, frozen, for the distillation in stage 2."""
         if self._teacher is None:
-            self._teacher = Teacher(self.aligner.encoder, self.integrated, self.trie)
+            self._teacher = Teacher(self.aligner.encoder, self.integrated, self.trie, bool(self.exclude_seen))
         return self._teacher
 
     def forget(self):
@@ -79,7 +79,7 @@ class PRORec(PRORecRanking, GenerativeRecommender):
         """
         inputs, targets = self._windows(batch)
         if self.stage == ALIGNMENT:
-            next_item, align = self.aligner.losses(inputs, targets, self.text)
+            next_item, align = self.aligner.losses(inputs, targets, self.text, bool(self.exclude_seen))
             return next_item, self.alignment_weight * align
         wanted = targets > 0
         embedded = self.generator.item_table(self.codes[inputs], self.aligned[inputs])
@@ -90,21 +90,23 @@ class PRORec(PRORecRanking, GenerativeRecommender):
         return (1 - weight) * hard, weight * soft
 
     def predict(self, interaction):
-        """log p of the interaction's item, exact whatever the beam: [B]."""
+        """log p of the interaction's item, exact whatever the beam: [B]; -inf where it is excluded."""
         history, items = self._history(interaction), interaction[self.ITEM_ID]
         states = self.user_states(*history)
         if self.stage == ALIGNMENT:
-            return (states * self.item_table()[items]).sum(-1)
-        scores = code_log_probs(self.decoder, self.trie, states, items)
-        if self.ranking == "fused":
-            scores = scores + self.fusion_weight * self.stage1_log_probs(*history).gather(1, items.unsqueeze(1)).squeeze(1)
-        return scores
+            scores = (states * self.item_table()[items]).sum(-1)
+        else:
+            scores = code_log_probs(self.decoder, self.trie, states, items)
+            if self.ranking == "fused":
+                scores = scores + self.fusion_weight * self.stage1_log_probs(*history).gather(1, items.unsqueeze(1)).squeeze(1)
+        is_excluded = (history[0] == items.unsqueeze(1)).any(1) & self.exclude_seen
+        return scores.masked_fill(is_excluded, float("-inf"))
 
     def full_sort_predict(self, interaction):
-        """Scores of all items, flat [B * n_items]; -inf for items that the beam did not reach."""
+        """Scores of all items, flat [B * n_items]; -inf for items that are excluded, or that the beam did not reach."""
         history = self._history(interaction)
         if self.stage == ALIGNMENT:
-            return (self.user_states(*history) @ self.item_table().T).flatten()
+            return self.without_seen(self.user_states(*history) @ self.item_table().T, history[0]).flatten()
         return self.rank(*history).flatten()
 
     # Inference, as far as it is not PRORecRanking's
@@ -125,3 +127,11 @@ class PRORec(PRORecRanking, GenerativeRecommender):
         if self.stage == ALIGNMENT:
             return self.aligner.item_table(self.aligned.chunk(2, dim=1)[1] if self.text is None else self.aligner.adapted(self.text))
         return super().make_table()
+
+
+def _excludes_seen(config, dataset):
+    """`exclude_seen` of the settings; of `auto`, whether no item is ever chosen again in the training data."""
+    if config["exclude_seen"] != "auto":
+        return config["exclude_seen"]
+    rows = dataset.inter_feat
+    return not bool((rows[dataset.item_id_list_field] == rows[dataset.iid_field].unsqueeze(1)).any())

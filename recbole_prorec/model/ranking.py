@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from recbole_prorec.generation.beam_search import beam_search, score_all
+from recbole_prorec.generation.beam_search import ClosedPaths, beam_search, score_all
 from recbole_prorec.generation.generator import Generator
 from recbole_prorec.generation.trie import Trie
 
@@ -60,8 +60,9 @@ class PRORecRanking(CodeRanking):
 
     _table = _integrated = _beams = None
 
-    def add_ranking(self, settings):
-        """settings: those of properties/model/PRORec.yaml, by name."""
+    def add_ranking(self, settings, exclude_seen=False):
+        """settings: those of properties/model/PRORec.yaml, by name. exclude_seen: whether items of the history are no answers; what is
+        loaded later says it too."""
         width, self.ranking, self.fusion_scope = settings["hidden_size"], settings["ranking"], settings["fusion_scope"]
         self.text_as_input = settings["alignment_input"] == "both"
         decoder = {"n_layers": settings["decoder_layers"], "n_heads": settings["decoder_heads"],
@@ -71,6 +72,7 @@ class PRORecRanking(CodeRanking):
         self.register_buffer("aligned", torch.zeros(self.n_items, 2 * width))
         self.add_codes()
         self.register_buffer("fusion_weight", torch.tensor(1.0))
+        self.register_buffer("exclude_seen", torch.tensor(exclude_seen))
 
     def forget(self):
         super().forget()
@@ -115,12 +117,12 @@ class PRORecRanking(CodeRanking):
         """The same by stage 1."""
         return last(self.aligner.encoder(F.embedding(inputs[:, : int(lengths.max())], self.integrated)), lengths)
 
-    def best(self, inputs, lengths, size):
+    def best(self, inputs, lengths, size, exclude_seen=None):
         """The `size` best items that are found of every user, best first: items [B, M] and scores [B, M], as of `rank`. inputs [B, T],
-        lengths [B]."""
+        lengths [B]. exclude_seen: None is what the model was trained for."""
         if self.is_exhaustive:
-            return tuple(reversed(self.exact_scores(inputs, lengths).topk(size)))
-        items, scores = self._beam(inputs, lengths, size)
+            return tuple(reversed(self.exact_scores(inputs, lengths, exclude_seen).topk(size)))
+        items, scores = self._beam(inputs, lengths, size, exclude_seen)
         scores, order = scores.sort(dim=1, descending=True, stable=True)
         return items.gather(1, order), scores
 
@@ -130,12 +132,17 @@ class PRORecRanking(CodeRanking):
             return self.exact_scores(inputs, lengths)
         return self._scatter(*self._beam(inputs, lengths, self.beam_size))
 
-    def exact_scores(self, inputs, lengths):
-        """Scores of all items by `ranking`, as a beam that holds them all would give them: [B, n_items], -inf for padding."""
+    def exact_scores(self, inputs, lengths, exclude_seen=None):
+        """Scores of all items by `ranking`, as a beam that holds them all would give them: [B, n_items], -inf for padding and for what is
+        excluded."""
         scores = self.code_scores(self.user_states(inputs, lengths))
         if self.ranking == "fused":  # padding stays -inf: 0 x -inf is nan
             scores[:, 1:] += self.fusion_weight * self.stage1_log_probs(inputs, lengths)[:, 1:]
-        return scores
+        return self.without_seen(scores, inputs, exclude_seen)
+
+    def without_seen(self, scores, inputs, exclude_seen=None):
+        """Scores [B, n_items], -inf for the items of each history [B, T] if they are excluded; None is what the model was trained for."""
+        return scores.scatter(1, inputs, float("-inf")) if self._excludes(exclude_seen) else scores
 
     def stage1_log_probs(self, inputs, lengths):
         """log p(item | history) by stage 1: [B, n_items]; -inf for padding."""
@@ -152,16 +159,23 @@ class PRORecRanking(CodeRanking):
         finally:
             self._beams = None
 
-    def _search(self, states, size):
+    def closed_paths(self, inputs, exclude_seen=None):
+        """To the items of each history [B, T] if they are excluded, else None; None is what the model was trained for."""
+        return ClosedPaths(self.trie, inputs) if self._excludes(exclude_seen) else None
+
+    def _excludes(self, exclude_seen):
+        return self.exclude_seen if exclude_seen is None else exclude_seen
+
+    def _search(self, states, size, closed):
         if self._beams is None:
-            return beam_search(self.decoder, states, self.trie, size)
+            return beam_search(self.decoder, states, self.trie, size, closed)
         key = size, states.cpu().numpy().tobytes()
         if key not in self._beams:
-            self._beams[key] = beam_search(self.decoder, states, self.trie, size)
+            self._beams[key] = beam_search(self.decoder, states, self.trie, size, closed)
         return self._beams[key]
 
-    def _beam(self, inputs, lengths, size):
-        items, scores = self._search(self.user_states(inputs, lengths), size)
+    def _beam(self, inputs, lengths, size, exclude_seen=None):
+        items, scores = self._search(self.user_states(inputs, lengths), size, self.closed_paths(inputs, exclude_seen))
         if self.ranking == "fused":  # log p(item) of stage 1 up to a constant per user, at a cost independent of the catalogue
             scores = scores + self.fusion_weight * torch.einsum("bd,bmd->bm", self.stage1_states(inputs, lengths), self.integrated[items])
         return items, scores

@@ -8,7 +8,8 @@ from recbole_prorec.tokenizer.residual_kmeans import fitting_codebook_size
 
 COMMON_CHOICES = {"quantizer": QUANTIZERS, "learning_rate_decay": ("cosine", "none")}
 CHOICES = {"ranking": ("generative", "fused", "stage1"), "fusion_scope": ("beam", "all"), "alignment_input": ("both", "collaborative"),
-           "integrated_embedding": ("sum", "concat", "collaborative", "semantic", "naive_concat"), **COMMON_CHOICES}
+           "integrated_embedding": ("sum", "concat", "collaborative", "semantic", "naive_concat"), "exclude_seen": ("auto", True, False),
+           **COMMON_CHOICES}
 TIGER_CHOICES = {"backbone": ("encoder_decoder", "causal"), **COMMON_CHOICES}
 COMMON_AT_LEAST = {"n_levels": 1, "codebook_size": 2, "rqvae_epochs": 1, "beam_size": 1, "n_layers": 1, "n_heads": 1, "hidden_size": 1,
                    "decoder_layers": 1, "window_stride": 1, "MAX_ITEM_LIST_LENGTH": 1}
@@ -42,7 +43,7 @@ def check_tiger_settings(config, n_items):
 def _check_values(config, choices, at_least, dropouts):
     for name, known in choices.items():
         if config[name] not in known:
-            raise InputError(f"{name} is {config[name]!r}; expected one of {', '.join(known)}.")
+            raise InputError(f"{name} is {config[name]!r}; expected one of {', '.join(map(str, known))}.")
     for name, least in at_least.items():
         if type(config[name]) is not int or config[name] < least:
             raise InputError(f"{name} is {config[name]!r}; expected a whole number of at least {least}.")

@@ -14,7 +14,7 @@ class _ItemCrossEntropy(torch.autograd.Function):
     that [P, N] never stands whole and nothing is computed twice. Positions are columns of a block."""
 
     @staticmethod
-    def forward(ctx, hidden, table, target):
+    def forward(ctx, hidden, table, target, excluded):
         need_hidden, need_table = ctx.needs_input_grad[:2]
         unit = min(ROWS, max(1, BLOCK_ELEMENTS // len(table)))
         padded = hidden.new_zeros(-(-len(hidden) // unit) * unit, hidden.shape[1])
@@ -30,6 +30,8 @@ class _ItemCrossEntropy(torch.autograd.Function):
                 own, width = target[known], rows.stop - begin
                 block_scores, block_probs = room[:, : len(table) * width].view(2, len(table), width)
                 torch.mm(table, padded[rows].T, out=block_scores)
+                if excluded is not None:
+                    exclude(block_scores, excluded[known] - 1)
                 torch.softmax(block_scores, 0, out=block_probs)
                 scores, probs = block_scores[:, : len(own)], block_probs[:, : len(own)]
                 log_norm = scores.amax(0) - probs.amax(0).log_()  # cheaper than logsumexp; the largest probability is no 0
@@ -47,16 +49,38 @@ class _ItemCrossEntropy(torch.autograd.Function):
     def backward(ctx, grad):
         grad_hidden, grad_table = ctx.saved_tensors
         scale = grad * ctx.scale
-        return (None if grad_hidden is None else grad_hidden * scale), (None if grad_table is None else grad_table * scale), None
+        return (None if grad_hidden is None else grad_hidden * scale), (None if grad_table is None else grad_table * scale), None, None
 
 
-def item_cross_entropy(hidden, table, target):
+def exclude(scores, items):
+    """Scores -inf [N, P] for the items [P, T] of each position; below 0: none."""
+    position, place = (items >= 0).nonzero(as_tuple=True)
+    scores[items[position, place], position] = float("-inf")
+
+
+def item_cross_entropy(hidden, table, target, excluded=None):
     """Mean over positions of -log softmax(hidden table^T)[target] over all items but padding, which is row 0 of the table.
 
     Args:
-        hidden: [P, D]. table: [N, D]. target: [P], in 1 .. N - 1.
+        hidden: [P, D]. table: [N, D]. target: [P], in 1 .. N - 1. excluded: [P, T] items that are no answers at a position, 0 for none;
+            not the target. None: all items are.
     """
-    return _ItemCrossEntropy.apply(hidden.to(table.dtype), table[1:], target - 1)
+    return _ItemCrossEntropy.apply(hidden.to(table.dtype), table[1:], target - 1, excluded)
+
+
+def seen_before(inputs, targets):
+    """The items that stand before each target of a batch of windows, itself left out.
+
+    Args:
+        inputs, targets: [B, T], padding is 0, and so is a target not asked for.
+
+    Returns:
+        [P, T] item ids of the P targets asked for, row by row; 0 for none.
+    """
+    row, place = (targets > 0).nonzero(as_tuple=True)
+    items = inputs[row]
+    before = torch.arange(inputs.shape[1], device=inputs.device) <= place.unsqueeze(1)
+    return items * (before & (items != targets[row, place].unsqueeze(1)))
 
 
 def info_nce(a, b, temperature):

@@ -57,9 +57,9 @@ def beam_survival(recommender, cases):
     rows = []
     for first in range(0, len(cases.targets), BATCH_SIZE):
         batch = slice(first, first + BATCH_SIZE)
-        states = _states(recommender, cases.histories[batch])
+        states, closed = _states(recommender, cases.histories[batch])
         targets = torch.from_numpy(cases.targets[batch]).to(states.device)
-        rows.append(torch.stack([_found(network, states, prefix, targets) for prefix in prefixes], dim=1).cpu().numpy())
+        rows.append(torch.stack([_found(network, states, prefix, closed, targets) for prefix in prefixes], dim=1).cpu().numpy())
     return np.concatenate(rows)
 
 
@@ -74,9 +74,9 @@ def _states(recommender, histories):
     latest = [torch.tensor(history[-recommender.max_length:]) for history in histories]
     lengths = torch.tensor([len(history) for history in latest], device=recommender.device)
     inputs = torch.nn.utils.rnn.pad_sequence(latest, batch_first=True).to(recommender.device)
-    return recommender.network.user_states(inputs, lengths)
+    return recommender.network.user_states(inputs, lengths), recommender.network.closed_paths(inputs)
 
 
-def _found(network, states, prefix, targets):
-    found, _ = beam_search(network.decoder, states, prefix, network.beam_size)
+def _found(network, states, prefix, closed, targets):
+    found, _ = beam_search(network.decoder, states, prefix, network.beam_size, closed)
     return (found == prefix.item_prefix[targets].unsqueeze(1)).any(1)

@@ -11,7 +11,7 @@ from recbole_prorec.errors import InputError
 class Job:
     ids: list
     k: int
-    exclude_seen: bool
+    exclude_seen: bool | None
     arrived: float
     answer: asyncio.Future
 
@@ -60,7 +60,7 @@ class Batcher:
         return jobs
 
     def _answer(self, jobs, loop):
-        for exclude_seen in (False, True):
+        for exclude_seen in (None, False, True):
             alike = [job for job in jobs if job.exclude_seen is exclude_seen]
             try:
                 answers = self._ranked(alike, exclude_seen) if alike else []

@@ -15,7 +15,8 @@ def request_of(limits, example):
         model_config = ConfigDict(extra="forbid", strict=True)
         histories: list[history] = Field(min_length=1, max_length=limits.max_histories, examples=[[example[:limits.max_history]]])
         k: int = Field(min(10, limits.max_k), ge=1, le=limits.max_k, description="Items for each history.")
-        exclude_seen: bool = Field(False, description="Leave out the items of the history.")
+        exclude_seen: bool | None = Field(None, description="Leave out all items of the history, or none; null is as the model was "
+                                                            "evaluated.")
 
     return RecommendRequest
 

@@ -5,7 +5,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from recbole_prorec.errors import InputError
-from recbole_prorec.nn.losses import info_nce, item_cross_entropy
+from recbole_prorec.nn.losses import info_nce, item_cross_entropy, seen_before
 from recbole_prorec.nn.transformer import CausalTransformer, Dropout, init_weights
 
 
@@ -78,12 +78,14 @@ class AlignmentModel(nn.Module):
         """inputs [B, T] item ids, padded behind -> user states [B, T, D]."""
         return self.encoder(F.embedding(inputs, table))
 
-    def losses(self, inputs, targets, text):
-        """inputs, targets [B, T] (target 0: not asked for) -> (L_next_item, L_align)."""
+    def losses(self, inputs, targets, text, exclude_seen=False):
+        """inputs, targets [B, T] (target 0: not asked for) -> (L_next_item, L_align). exclude_seen: whether the items of the history are
+        no answers."""
         adapted = self.adapted(text)
         table = self.item_table(adapted)
         wanted = targets > 0
-        next_item = item_cross_entropy(self(inputs, table)[wanted], table, targets[wanted])
+        seen = seen_before(inputs, targets) if exclude_seen else None
+        next_item = item_cross_entropy(self(inputs, table)[wanted], table, targets[wanted], seen)
         items = targets[wanted].unique()
         return next_item, info_nce(self.collaborative.weight[items], adapted[items], self.temperature)
 

@@ -10,11 +10,12 @@ _TRAINING = ("seed", "learner", "weight_decay", "clip_grad_norm", "enable_amp", 
 _QUANTIZATION = ("quantizer", "rqvae_epochs", "n_levels", "codebook_size", "seed")
 
 PROREC_SETTINGS = {
-    "alignment": (*_TRAINING, "alignment_input", "alignment_weight", "alignment_temperature", "text_dropout_prob",
+    "alignment": (*_TRAINING, "exclude_seen", "alignment_input", "alignment_weight", "alignment_temperature", "text_dropout_prob",
                   "collaborative_dropout_prob", "alignment_epochs", "alignment_learning_rate", "alignment_stopping_step"),
     "quantization": _QUANTIZATION,
-    "generation": (*_TRAINING, "decoder_size", "decoder_layers", "decoder_heads", "decoder_inner_size", "decoder_dropout_prob",
-                   "distillation_weight", "beam_size", "epochs", "learning_rate", "warm_learning_rate", "stopping_step"),
+    "generation": (*_TRAINING, "exclude_seen", "decoder_size", "decoder_layers", "decoder_heads", "decoder_inner_size",
+                   "decoder_dropout_prob", "distillation_weight", "beam_size", "epochs", "learning_rate", "warm_learning_rate",
+                   "stopping_step"),
 }
 
 TIGER_SETTINGS = {

@@ -19,7 +19,7 @@ from pipeline import settings as small_settings
 
 from recbole_prorec import registry
 from recbole_prorec.artifacts import ArtifactStore
-from recbole_prorec.compare import command, observer, ranks, results, significance, worker
+from recbole_prorec.compare import command, observer, ranks, report, results, significance, summary, worker
 from recbole_prorec.compare.checks import EQUAL_FOR_ALL
 from recbole_prorec.compare.plan import make_comparison, read_yaml
 from recbole_prorec.compare.report import write_report
@@ -81,6 +81,13 @@ def test_unseen_ranks_are_those_of_scores_without_the_items_of_the_history(ties)
     without = scores.scatter(1, history, -torch.inf).scatter(1, targets.unsqueeze(1), own)
     expected = ranks.count_above_and_tied(without, targets)
     assert torch.equal(above - seen_above, expected[0]) and torch.equal(tied - seen_tied, expected[1])
+
+
+def test_a_view_that_some_seeds_lack_is_of_the_others_and_says_so():
+    counts = {"above": np.array([1, 0]), "tied": np.array([0, 0])}
+    seeds = {1: ({}, {**counts, "seen_above": np.array([1, 0]), "seen_tied": np.array([0, 0])}), 2: ({}, counts)}
+    assert summary._per_user(seeds, "recall", 1).tolist() == [0, 1] and summary._per_user(seeds, "recall", 1, unseen=True).tolist() == [1, 1]
+    assert report._cell(summary._spread([0.5]), "unseen recall@1", n_seeds=2) == "0.5000 (1 of 2 seeds)"
 
 
 def test_the_share_of_seen_items_counts_what_is_listed():

@@ -75,7 +75,7 @@ def _task(dataset, runs):
 
 def _metrics(rows, depth):
     names = [name for name in _names(rows) if name not in COSTS and (not name.startswith(VIEWS) or name.endswith(f"@{depth}"))]
-    body = [[row["entry"], len(row["seeds"]), *(_cell(row["values"].get(name), name) for name in names)] for row in rows]
+    body = [[row["entry"], len(row["seeds"]), *(_cell(row["values"].get(name), name, len(row["seeds"])) for name in names)] for row in rows]
     notes = [NOTES[view] for view in VIEWS if any(name.startswith(view) for name in names)]
     return "\n\n".join([table(["entry", "seeds", *names], body), *notes])
 
@@ -127,11 +127,12 @@ def _tested(test):
     return [f"{test['difference']:+.4f}", interval, f"{test['p']:.4f}", f"{test['p_holm']:.4f}", verdict]
 
 
-def _cell(value, name):
+def _cell(value, name, n_seeds):
     if value is None:
         return ""
     digits = 1 if name.startswith("popularity") else 4
-    return f"{value['mean']:.{digits}f}" + (f" ± {value['std']:.{digits}f}" if value["std"] is not None else "")
+    spread = f" ± {value['std']:.{digits}f}" if value["std"] is not None else ""
+    return f"{value['mean']:.{digits}f}{spread}" + (f" ({value['n']} of {n_seeds} seeds)" if value["n"] < n_seeds else "")
 
 
 def table(header, body):

@@ -25,7 +25,7 @@ def load_runs(comparison):
 
 
 def summarize(comparison, runs):
-    """A row per data set and entry: {"dataset", "entry", "model", "seeds", "values": {name: {"mean", "std"}}}, and the tests."""
+    """A row per data set and entry: {"dataset", "entry", "model", "seeds", "values": {name: {"mean", "std", "n" seeds}}}, and the tests."""
     computed = seconds_of_stages(record for seeds in runs.values() for record, _ in seeds.values())
     rows = [_row(dataset, entry, [record for record, _ in seeds.values()], computed) for (dataset, entry), seeds in runs.items()]
     return rows, _tests(comparison, runs)
@@ -35,8 +35,8 @@ def _row(dataset, entry, records, computed):
     values = [_values(record, computed) for record in records]
     unknown = any(full_seconds(record, computed)[1] for record in records)
     return {"dataset": dataset, "entry": entry, "model": records[0]["model"], "seeds": [record["seed"] for record in records],
-            "cost_of_a_stage_unknown": unknown, "values": {name: _spread([value[name] for value in values])
-                                                           for name in values[0] if all(name in value for value in values)}}
+            "cost_of_a_stage_unknown": unknown, "values": {name: _spread([value[name] for value in values if name in value])
+                                                           for name in dict.fromkeys(name for value in values for name in value)}}
 
 
 def _values(record, computed):
@@ -50,7 +50,7 @@ def _values(record, computed):
 
 
 def _spread(values):
-    return {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1)) if len(values) > 1 else None}
+    return {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1)) if len(values) > 1 else None, "n": len(values)}
 
 
 def _tests(comparison, runs):
@@ -65,7 +65,7 @@ def _tests(comparison, runs):
 
 
 def _knows_seen(*entries):
-    return all("seen_above" in arrays for seeds in entries for _, arrays in seeds.values())
+    return all(any("seen_above" in arrays for _, arrays in seeds.values()) for seeds in entries)
 
 
 def _test(dataset, entry, metric, depth, reference, other, unseen):
@@ -104,6 +104,7 @@ def _same_task(reference, other):
 
 
 def _per_user(seeds, metric, depth, unseen=False):
-    """Mean over the seeds; unseen: as if what is in the user's history had been left out."""
-    counts = [[arrays[name] - (arrays[f"seen_{name}"] if unseen else 0) for name in ("above", "tied")] for _, arrays in seeds.values()]
+    """Mean over the seeds; unseen: as if what is in the user's history had been left out, over the seeds that were kept so."""
+    known = [arrays for _, arrays in seeds.values() if not unseen or "seen_above" in arrays]
+    counts = [[arrays[name] - (arrays[f"seen_{name}"] if unseen else 0) for name in ("above", "tied")] for arrays in known]
     return np.mean([metric_per_user(metric, depth, above, tied) for above, tied in counts], axis=0)

@@ -86,7 +86,8 @@ def test_unseen_ranks_are_those_of_scores_without_the_items_of_the_history(ties)
 def test_a_view_that_some_seeds_lack_is_of_the_others_and_says_so():
     counts = {"above": np.array([1, 0]), "tied": np.array([0, 0])}
     seeds = {1: ({}, {**counts, "seen_above": np.array([1, 0]), "seen_tied": np.array([0, 0])}), 2: ({}, counts)}
-    assert summary._per_user(seeds, "recall", 1).tolist() == [0, 1] and summary._per_user(seeds, "recall", 1, unseen=True).tolist() == [1, 1]
+    assert summary._per_user(seeds, "recall", 1).tolist() == [0, 1]
+    assert summary._per_user(seeds, "recall", 1, unseen=True).tolist() == [1, 1]
     assert report._cell(summary._spread([0.5]), "unseen recall@1", n_seeds=2) == "0.5000 (1 of 2 seeds)"
 
 

@@ -12,7 +12,7 @@ from recbole_prorec.errors import InputError
 from recbole_prorec.inference.network import SETTINGS, StoredModel, check_known
 from recbole_prorec.tokenizer.semantic_ids import SemanticIds
 
-FORMAT = 3
+FORMAT = 4
 WEIGHTS, NEW_ITEMS = "weights.safetensors", "new_items.safetensors"
 CODES, KEYS, SETTINGS_FILE = "codes.json", "item_keys.txt", "settings.json"
 

@@ -242,6 +242,14 @@ def test_case_study_finds_real_items(run):
     assert all(len(set(row)) == 10 for row in items.tolist())
 
 
+@pytest.mark.parametrize("ranking", ["stage1", "fused"])
+def test_items_may_be_their_collaborative_embeddings_alone(place, ranking):
+    run = Run(place, ranking=ranking, alignment_input="collaborative", alignment_weight=0).fit()
+    assert np.isfinite(run.valid_score) and run.test()["ndcg@10"] > 0
+    names = run.model.state_dict().keys()
+    assert not [name for name in names if "_table" in name]
+
+
 def test_stage_1_can_rank_alone(run, place):
     from recbole.quick_start import load_data_and_model
 

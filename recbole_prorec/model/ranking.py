@@ -103,7 +103,7 @@ class PRORecRanking(CodeRanking):
         if self.training or torch.is_grad_enabled():  # a kept table would hold a graph, and no model with one can be copied
             return self.make_table()
         if self._table is None:
-            self._table = self.make_table()
+            self._table = self.make_table().detach()  # E_C alone is a Parameter, and torch would register it under this name too
         return self._table
 
     def make_table(self):

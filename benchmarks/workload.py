@@ -96,7 +96,8 @@ class Workload:
     def trainer(self, model, **changes):
         """(model, trainer) of a name of RecBole's or ours, ready for one more epoch. codes and embeddings are those of this workload."""
         if model == "PRORec":
-            changes = {"exclude_seen": True, **changes}  # as on real data; synthetic users take items again
+            # as on real data, while synthetic users take items again; codes as TIGER's
+            changes = {"exclude_seen": True, "codebook_size": K, **changes}
         config = self.config(model, **changes)
         init_seed(config["seed"], config["reproducibility"])
         network = get_model(model)(config, self.train_data._dataset)

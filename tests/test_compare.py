@@ -251,6 +251,15 @@ def test_bad_input_is_one_clear_error(change, message):
         make_comparison({**PLAIN, **change})
 
 
+def test_a_default_that_a_run_sets_otherwise_may_change():
+    def parts(default, **settings):
+        return {"settings": settings, "defaults": {"PRORec.yaml": {"codebook_size": default, "epochs": 10}}}
+
+    assert results._changes(parts(256, codebook_size=64), parts(4096, codebook_size=64)) == ""
+    assert results._changes(parts(256), parts(4096)) == "defaults.PRORec.yaml.codebook_size: 256 then, 4096 now"
+    assert "settings.codebook_size: 64 then, 32 now" in results._changes(parts(256, codebook_size=64), parts(4096, codebook_size=32))
+
+
 def test_an_entry_may_have_seeds_of_its_own():
     runs = make_comparison({**PLAIN, "seeds": [1, 2], "entries": ["Pop", {"name": "BPR", "seeds": [7]}]}).runs()
     assert [(run.entry, run.seed, run.settings["seed"]) for run in runs] == [("Pop", 1, 1), ("BPR", 7, 7), ("Pop", 2, 2)]

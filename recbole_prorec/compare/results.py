@@ -98,15 +98,20 @@ def check_conditions(folder, run):
     found, now = load(folder, run.name), conditions(run)  # the latter also refuses what cannot be run
     if found is None:
         return None
-    return "" if found[0]["fingerprint"] == now["fingerprint"] else _changes(found[0]["depends_on"], now["depends_on"])
+    return _changes(found[0]["depends_on"], now["depends_on"])
 
 
 def _changes(before, now):
-    """Names of what differs: "settings.n_layers: 2 then, 1 now"."""
-    flat_before, flat_now = dict(_flat(before)), dict(_flat(now))
+    """Names of what differs: "settings.n_layers: 2 then, 1 now"; "" if nothing does. A default that a run sets otherwise is none of it."""
+    flat_before, flat_now = ({name: value for name, value in _flat(parts) if not _is_overridden(name, parts)} for parts in (before, now))
     names = [name for name in {**flat_before, **flat_now} if flat_before.get(name) != flat_now.get(name)]
     said = [f"{name}: {_short(flat_before.get(name))} then, {_short(flat_now.get(name))} now" for name in names[:4]]
     return "; ".join(said + [f"and {len(names) - 4} more"] * (len(names) > 4))
+
+
+def _is_overridden(name, parts):
+    kind, _, rest = name.partition(".")
+    return kind == "defaults" and rest.partition(".yaml.")[2].split(".")[0] in parts["settings"]
 
 
 def _flat(parts, prefix=""):

@@ -60,7 +60,7 @@ def speed(flags):
             rows, peak = common.measure(variants(workload, models, others, beam_size), "users", flags.rounds, flags.seconds, REFERENCE)
             row = {row["variant"]: row for row in rows}
             tables.append((f"Beam {beam_size}", rows))
-            goals += [common.goal(f"beam {beam_size}, PRORec's default setting, users/s", wanted, row[REFERENCE], "users", peak),
+            goals += [common.goal(f"beam {beam_size}, PRORec with 256 codes, users/s", wanted, row[REFERENCE], "users", peak),
                       common.goal(f"beam {beam_size}, TIGER's own shape, users/s", wanted_tiger, row[TIGER], "users", peak)]
     common.save("beam_search", flags.command, "Beam search", __doc__, tables, goals, peak)
 

@@ -13,7 +13,7 @@ by torch's formulas, per sample; MB are the bytes of all tensors that operators 
 nothing stayed in a cache. "% of peak" is MFLOP x rate over the machine's fastest float32 product of 1024 x 1024 matrices, measured in the
 same rounds. "extra MiB" is the peak resident memory of one call above what the process held before it. Codes are of 256 a level, as
 TIGER's, for all models: PRORec's default is as many as the catalogue fills, and slower. What was measured at a commit before the setting
-`exclude_seen` ranks items of the history too; leaving them out costs a beam 1 to 5 %, and the whole pipeline was measured with 256 codes.
+`exclude_seen` ranks items of the history too, and the whole pipeline was measured with 256 codes.
 """
 
 

@@ -9,7 +9,7 @@ from recbole_prorec.data.histories import INPUTS, TARGET_ROWS, TARGETS, WindowBa
 from recbole_prorec.generation import distillation
 from recbole_prorec.generation.distillation import SoftTargets, Teacher
 from recbole_prorec.generation.trie import Trie
-from recbole_prorec.nn.losses import seen_before
+from recbole_prorec.nn.seen import seen_before
 from recbole_prorec.nn.transformer import CausalTransformer
 
 WIDTH, LENGTH, POSITIONS = 8, 5, 17

@@ -7,6 +7,8 @@ other items with the same one. Metrics per user are means over all orders of the
 import numpy as np
 import torch
 
+from recbole_prorec.nn.seen import each_once
+
 NOT_FOUND = -1
 GAINS = {"recall": lambda place: np.ones(len(place)), "ndcg": lambda place: 1 / np.log2(place + 1), "mrr": lambda place: 1 / place}
 
@@ -28,11 +30,9 @@ def count_above_and_tied(scores, targets):
 
 def count_seen(scores, targets, history):
     """How many of `count_above_and_tied` are items of the user's own history [B, T], 0 behind its end: above [B], tied [B]."""
-    latest = history.sort(1).values  # an item that is there twice counts once
-    counted = (latest > 0) & (latest != targets.unsqueeze(1))
-    counted[:, 1:] &= latest[:, 1:] != latest[:, :-1]
-    own, seen = scores.gather(1, targets.unsqueeze(1)), scores.gather(1, latest)
-    counted &= torch.isfinite(own)
+    items = each_once(history)
+    own, seen = scores.gather(1, targets.unsqueeze(1)), scores.gather(1, items)
+    counted = (items > 0) & (items != targets.unsqueeze(1)) & torch.isfinite(own)
     return (counted & (seen > own)).sum(1), (counted & (seen == own)).sum(1)
 
 

@@ -1,4 +1,4 @@
-"""The kept result of a run: <run>.json and <run>.npz, whole or not there, under a fingerprint of what they depend on."""
+"""The kept result of a run: <run>.json and <run>.npz, whole or not there, with what they depend on."""
 
 import functools
 import hashlib
@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from recbole_prorec.artifacts import fingerprint
 from recbole_prorec.compare.machine import versions
 from recbole_prorec.errors import InputError
 from recbole_prorec.registry import properties_file
@@ -57,9 +56,8 @@ def _hash_of_version(file, *_):
 
 
 def conditions(run):
-    """{"depends_on": all that the run's result depends on, "fingerprint": that of it}"""
-    parts = json.loads(json.dumps(depends_on(run), default=str))
-    return {"depends_on": parts, "fingerprint": fingerprint(parts)}
+    """{"depends_on": all that the run's result depends on}, as json has it."""
+    return {"depends_on": json.loads(json.dumps(depends_on(run), default=str))}
 
 
 def save(folder, name, record, arrays):

@@ -8,6 +8,8 @@ so the search knows nothing of networks, and there is no Python per user or per 
 
 import torch
 
+from recbole_prorec.nn.seen import each_once
+
 
 def beam_search(decoder, state, trie, beam_size, closed=None):
     """The `beam_size` most probable items of every row, found level by level; every one of them is real, and none comes twice.
@@ -56,9 +58,8 @@ class ClosedPaths:
 
     def __init__(self, trie, items):
         self.trie = trie
-        self.items = items.sort(1).values
+        self.items = each_once(items)
         self.counted = self.items > 0
-        self.counted[:, 1:] &= self.items[:, 1:] != self.items[:, :-1]  # an item that is there twice counts once
 
     def close(self, step, node, level):
         """Fill the steps [B, M, F] from the nodes [B, M] of a level to closed children with -inf."""

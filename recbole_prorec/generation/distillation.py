@@ -6,8 +6,9 @@ import torch
 from torch.nn import functional as F
 
 from recbole_prorec.data.histories import INPUTS, TARGET_ROWS, TARGETS
-from recbole_prorec.nn.losses import BLOCK_ELEMENTS, exclude, seen_before
+from recbole_prorec.nn.losses import BLOCK_ELEMENTS
 from recbole_prorec.nn.matmul import fast_matmul
+from recbole_prorec.nn.seen import exclude, seen_before
 
 KEPT_BYTES = 2**30  # of distributions kept for a whole data set; where they would take more, each step computes its own
 

@@ -115,9 +115,8 @@ class Recommender:
         ids = [self.item_id[key] for key in keys if key in self.item_id]
         if not ids:
             raise InputError(f"the history is empty{' without its unknown keys' if unknown else ''}; expected at least one item key.")
-        excludes = self.network.exclude_seen if exclude_seen is None else exclude_seen
         n_left = self.n_items - len(set(ids if exclude_seen else ids[-self.max_length:]))
-        if excludes and n_left < k:
+        if self.network.excludes(exclude_seen) and n_left < k:
             raise InputError(f"k is {k}, but only {n_left} of {self.n_items} items are not in the history. Lower k, or allow seen items.")
         return ids
 

@@ -142,7 +142,7 @@ class PRORecRanking(CodeRanking):
 
     def without_seen(self, scores, inputs, exclude_seen=None):
         """Scores [B, n_items], -inf for the items of each history [B, T] if they are excluded; None is what the model was trained for."""
-        return scores.scatter(1, inputs, float("-inf")) if self._excludes(exclude_seen) else scores
+        return scores.scatter(1, inputs, float("-inf")) if self.excludes(exclude_seen) else scores
 
     def stage1_log_probs(self, inputs, lengths):
         """log p(item | history) by stage 1: [B, n_items]; -inf for padding."""
@@ -161,9 +161,10 @@ class PRORecRanking(CodeRanking):
 
     def closed_paths(self, inputs, exclude_seen=None):
         """To the items of each history [B, T] if they are excluded, else None; None is what the model was trained for."""
-        return ClosedPaths(self.trie, inputs) if self._excludes(exclude_seen) else None
+        return ClosedPaths(self.trie, inputs) if self.excludes(exclude_seen) else None
 
-    def _excludes(self, exclude_seen):
+    def excludes(self, exclude_seen=None):
+        """Whether items of the history are no answers; None is what the model was trained for."""
         return self.exclude_seen if exclude_seen is None else exclude_seen
 
     def _search(self, states, size, closed):

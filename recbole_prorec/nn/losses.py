@@ -4,6 +4,7 @@ import torch
 from torch.nn import functional as F
 
 from recbole_prorec.nn.matmul import fast_matmul
+from recbole_prorec.nn.seen import exclude
 
 BLOCK_ELEMENTS = 1_000_000  # of scores held at once: 4 MB stay in the processor's cache, and are no fresh pages
 ROWS = 64  # blocks are multiples of it, the last one padded: oneDNN compiles a kernel for every new shape, at the cost of many products
@@ -52,12 +53,6 @@ class _ItemCrossEntropy(torch.autograd.Function):
         return (None if grad_hidden is None else grad_hidden * scale), (None if grad_table is None else grad_table * scale), None, None
 
 
-def exclude(scores, items):
-    """Scores -inf [N, P] for the items [P, T] of each position; below 0: none."""
-    position, place = (items >= 0).nonzero(as_tuple=True)
-    scores[items[position, place], position] = float("-inf")
-
-
 def item_cross_entropy(hidden, table, target, excluded=None):
     """Mean over positions of -log softmax(hidden table^T)[target] over all items but padding, which is row 0 of the table.
 
@@ -66,21 +61,6 @@ def item_cross_entropy(hidden, table, target, excluded=None):
             not the target. None: all items are.
     """
     return _ItemCrossEntropy.apply(hidden.to(table.dtype), table[1:], target - 1, excluded)
-
-
-def seen_before(inputs, targets):
-    """The items that stand before each target of a batch of windows, itself left out.
-
-    Args:
-        inputs, targets: [B, T], padding is 0, and so is a target not asked for.
-
-    Returns:
-        [P, T] item ids of the P targets asked for, row by row; 0 for none.
-    """
-    row, place = (targets > 0).nonzero(as_tuple=True)
-    items = inputs[row]
-    before = torch.arange(inputs.shape[1], device=inputs.device) <= place.unsqueeze(1)
-    return items * (before & (items != targets[row, place].unsqueeze(1)))
 
 
 def info_nce(a, b, temperature):

@@ -5,7 +5,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from recbole_prorec.errors import InputError
-from recbole_prorec.nn.losses import info_nce, item_cross_entropy, seen_before
+from recbole_prorec.nn.losses import info_nce, item_cross_entropy
+from recbole_prorec.nn.seen import seen_before
 from recbole_prorec.nn.transformer import CausalTransformer, Dropout, init_weights
 
 

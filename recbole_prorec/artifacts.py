@@ -62,8 +62,9 @@ class ArtifactStore:
     A damaged file is reported, moved aside as `*.damaged` and then counts as absent, so that its stage is computed again.
     """
 
-    def __init__(self, folder):
-        self.folder = Path(folder)
+    def __init__(self, folder, setting="cache_dir"):
+        """setting: what says where the folder lies."""
+        self.folder, self.setting = Path(folder), setting
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._remove_leftovers()
@@ -147,7 +148,7 @@ class ArtifactStore:
 
     def _unusable(self, cause):
         return InputError(f"the artifact folder {self.folder} cannot be used: {cause}. Expected a folder that can be written to, "
-                          "with room left; make it so, or set `cache_dir` to another one.")
+                          f"with room left; make it so, or set `{self.setting}` to another one.")
 
 
 def _parse_arrays(file, stage, key):

@@ -19,9 +19,10 @@ from pipeline import settings as small_settings
 
 from recbole_prorec import registry
 from recbole_prorec.artifacts import ArtifactStore
-from recbole_prorec.compare import command, observer, ranks, report, results, significance, summary, worker
+from recbole_prorec.compare import command, observer, progress, ranks, report, results, significance, summary, worker
 from recbole_prorec.compare.checks import EQUAL_FOR_ALL
 from recbole_prorec.compare.plan import make_comparison, read_yaml
+from recbole_prorec.compare.progress import Progress
 from recbole_prorec.compare.report import write_report
 from recbole_prorec.compare.shared_codes import SharedCodes, corrected
 from recbole_prorec.compare.stage_times import full_seconds, seconds_of_stages, watch_stages
@@ -297,7 +298,11 @@ def tiny(tiny_dataset, monkeypatch):
 def train(comparison, tmp_path):
     for run in comparison.runs():
         (comparison.folder / run.dataset).mkdir(parents=True, exist_ok=True)
-        results.save(comparison.folder, run.name, *worker.train_and_test(run, "pytest", str(tmp_path / "checkpoints")))
+        results.save(comparison.folder, run.name, *trained_and_tested(run, tmp_path))
+
+
+def trained_and_tested(run, tmp_path):
+    return worker.train_and_test(run, "pytest", str(tmp_path / "checkpoints"), Progress(tmp_path / "unfinished", run))
 
 
 def compare(given, *flags):
@@ -340,7 +345,7 @@ def test_a_run_ends_with_the_metrics_of_run_recbole_and_of_its_own_ranks(tiny, t
     from recbole.quick_start import run_recbole
 
     run = next(run for run in make_comparison(tiny).runs() if run.entry == "BPR")
-    record, arrays = worker.train_and_test(run, "pytest", str(tmp_path / "checkpoints"))
+    record, arrays = trained_and_tested(run, tmp_path)
     stock = run_recbole(model="BPR", dataset="tiny", config_dict={**run.settings, "checkpoint_dir": str(tmp_path / "stock")})
     assert record["test"] == stock["test_result"] and record["valid"] == stock["best_valid_result"]
     assert len(arrays["above"]) == record["n_users"] == 80
@@ -348,6 +353,36 @@ def test_a_run_ends_with_the_metrics_of_run_recbole_and_of_its_own_ranks(tiny, t
     assert record["seen"] == 0  # RecBole leaves out what the user has, for general models
     own = ranks.metric_per_user("ndcg", 10, arrays["above"], arrays["tied"]).mean()
     assert own == pytest.approx(record["test"]["ndcg@10"], abs=1e-3)
+
+
+@pytest.mark.parametrize("model", ["BPR", "LightGCN", "SASRec", "BERT4Rec"])
+@pytest.mark.parametrize("killed", [1, 4])  # before an epoch that is better, and where only the test is left
+def test_a_killed_training_of_recboles_ends_as_one_that_was_not(tiny, tmp_path, monkeypatch, model, killed):
+    monkeypatch.setattr(progress, "KEEP_SECONDS", 0)
+    settings = {"loss_type": "CE"} if model == "SASRec" else {}
+    run = make_comparison({**tiny, "entries": [{"name": model, "settings": {**settings, "epochs": 5}}], "seeds": [1]}).runs()[0]
+    whole = trained_and_tested(run, tmp_path)
+    Progress(tmp_path / "unfinished", run).forget()
+
+    save_state, kept = ArtifactStore.save_state, []
+
+    def save_and_die(store, stage, key, state):
+        save_state(store, stage, key, state)
+        kept.append(state["epoch"])
+        if state["epoch"] == killed:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(ArtifactStore, "save_state", save_and_die)
+        trained_and_tested(run, tmp_path)
+    assert kept == list(range(killed + 1))
+    torch.manual_seed(99), np.random.seed(99)
+    resumed = trained_and_tested(run, tmp_path)
+    for name in ("test", "valid", "best_valid_score", "unseen"):
+        assert resumed[0][name] == whole[0][name]
+    assert resumed[0]["stages"] == [] and resumed[0]["training_seconds"] > 0
+    for name, array in whole[1].items():
+        np.testing.assert_array_equal(resumed[1][name], array)
 
 
 def test_training_interactions_are_counted_alike_for_sequential_and_general_models(tiny, tmp_path):
@@ -366,7 +401,7 @@ def test_training_interactions_are_counted_alike_for_sequential_and_general_mode
 @pytest.mark.parametrize("model", ["LightGCN", "NGCF", "GRU4Rec", "BERT4Rec"])
 def test_recboles_models_take_part_by_name(tiny, tmp_path, model):
     run = make_comparison({**tiny, "entries": [model], "seeds": [1]}).runs()[0]
-    record, _ = worker.train_and_test(run, "pytest", str(tmp_path / "checkpoints"))
+    record, _ = trained_and_tested(run, tmp_path)
     assert record["n_users"] == 80 and 0 <= record["test"]["ndcg@10"] <= record["unseen"]["ndcg@10"] + 1e-4 <= 1
     assert (record["seen"] > 0) == (model in ("GRU4Rec", "BERT4Rec"))
 

@@ -16,6 +16,7 @@ import yaml
 from recbole_prorec import quick_start, registry
 from recbole_prorec.compare import command, results, search, worker
 from recbole_prorec.compare.plan import make_comparison, read_yaml
+from recbole_prorec.compare.progress import Progress
 from recbole_prorec.errors import InputError
 
 CHOICES = {"learning_rate": [0.1, 0.01, 0.001], "loss": ["CE", "BPR"]}
@@ -82,6 +83,10 @@ def test_a_search_is_asked_for_twice(given, flags, message, tmp_path, monkeypatc
 
 # A whole search
 
+def validated(run, folder):
+    return worker.train_and_validate(run, "pytest", "checkpoints", Progress(folder / "unfinished", run))
+
+
 @pytest.fixture
 def tiny(tiny_dataset, monkeypatch):
     """A search of two entries, three trials each, whose runs are made in this process; "broken" are those of the learning rate -1."""
@@ -96,7 +101,7 @@ def tiny(tiny_dataset, monkeypatch):
             if run.drawn["learning_rate"] < 0:
                 failed[run.name] = "it is broken"
             else:
-                results.save(folder, run.name, *worker.train_and_validate(run, "pytest", str(folder / "checkpoints")))
+                results.save(folder, run.name, *validated(run, folder))
         return failed
 
     monkeypatch.setattr(command, "run_all", run_all)
@@ -150,7 +155,7 @@ def test_a_failing_trial_is_told_of_and_the_others_go_on(tiny):
     assert run_search(given) == command.SOME_FAILED and made[6:] == ["tiny/wide trial 1-1"]
 
 
-def test_a_trial_looks_at_validation_alone(tiny, monkeypatch):
+def test_a_trial_looks_at_validation_alone(tiny, monkeypatch, tmp_path):
     from recbole.trainer import Trainer
 
     given, _ = tiny
@@ -163,17 +168,17 @@ def test_a_trial_looks_at_validation_alone(tiny, monkeypatch):
     monkeypatch.setattr(Trainer, "evaluate", seeing)
     monkeypatch.setattr(worker, "build", lambda *args: built.append(build(*args)) or built[0])
     run = search.trials_of(make_comparison({"name": "x", **given}))["BPR"][0]
-    record, arrays = worker.train_and_validate(run, "pytest", "checkpoints")
+    record, arrays = validated(run, tmp_path)
     assert seen and all(data is built[0][1][1] for data in seen)
     assert "test" not in record and arrays == {} and not any(file.is_file() for file in Path("checkpoints").iterdir())
 
 
-def test_a_trial_that_is_never_validated_has_no_score_to_win_with(tiny):
+def test_a_trial_that_is_never_validated_has_no_score_to_win_with(tiny, tmp_path):
     given, _ = tiny
     given["settings"]["eval_step"] = 0
     run = search.trials_of(make_comparison({"name": "x", **given}))["BPR"][0]
     with pytest.raises(InputError, match="never validated.* eval_step is 0 of 1 epochs"):
-        worker.train_and_validate(run, "pytest", "checkpoints")
+        validated(run, tmp_path)
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from recbole_prorec.compare import results
 from recbole_prorec.compare.machine import commit, machine, versions
 from recbole_prorec.compare.observer import RankObserver
 from recbole_prorec.compare.plan import Run
+from recbole_prorec.compare.progress import Progress
 from recbole_prorec.compare.stage_times import watch_stages
 from recbole_prorec.errors import InputError
 from recbole_prorec.model.generative import GENERATION
@@ -30,42 +31,45 @@ def main():
     try:
         with tempfile.TemporaryDirectory(dir=given["checkpoints"]) as checkpoints:
             work = train_and_test if run.drawn is None else train_and_validate
-            record, arrays = work(run, given["command"], checkpoints)
+            progress = Progress(folder / "unfinished", run)
+            record, arrays = work(run, given["command"], checkpoints, progress)
     except InputError as error:
         print(f"InputError: {error}", file=sys.stderr)
         return 2
     results.save(folder, run.name, record, arrays)
+    progress.forget()
     return 0
 
 
-def train_and_test(run, command, checkpoints):
+def train_and_test(run, command, checkpoints, progress):
     """The record and the arrays that are kept of a run."""
-    (config, loaders, model, trainer, _), record = train(run, command, checkpoints, saved=True)
+    (config, loaders, model, trainer, _), record = train(run, command, checkpoints, progress, saved=True)
     observer = RankObserver(trainer.eval_collector, config, _codes(model))
     tested, seconds, _ = _timed(lambda: trainer.evaluate(loaders[2], load_best_model=True, show_progress=False))
     arrays, measured = observer.finish(loaders[0]._dataset, tested)
     return {**record, "test": _plain(tested), **measured, "evaluation_seconds": seconds - observer.seconds, **_memory()}, arrays
 
 
-def train_and_validate(run, command, checkpoints):
+def train_and_validate(run, command, checkpoints, progress):
     """The record of a trial; nobody looks at the test set."""
-    record = train(run, command, checkpoints, saved=False)[1]
+    record = train(run, command, checkpoints, progress, saved=False)[1]
     if not record["valid"]:
         raise InputError(f"the trial was never validated, so nothing says how good its settings are: eval_step is "
                          f"{record['settings']['eval_step']} of {record['settings']['epochs']} epochs. Set it from 1 to epochs.")
     return {**record, "drawn": run.drawn, **_memory()}, {}
 
 
-def train(run, command, checkpoints, saved):
+def train(run, command, checkpoints, progress, saved):
     """What `build` made, trained, and what is kept of the training."""
     conditions = results.conditions(run)  # taken here: the files may have changed since the comparison began
     built = config, (train_data, valid_data, _), model, trainer, flops = build(run, checkpoints)
     with watch_stages() as stages:
-        (best_valid_score, best_valid), *training = _timed(lambda: trainer.fit(train_data, valid_data, saved=saved, show_progress=False))
+        (best_valid_score, best_valid), *training = _timed(lambda: progress.fit(trainer, train_data, valid_data, saved))
     return built, {
         "dataset": run.dataset, "entry": run.entry, "model": run.model, "seed": run.seed,
         "valid": _plain(best_valid), "valid_metric": config["valid_metric"].lower(), "valid_metric_bigger": config["valid_metric_bigger"],
-        "best_valid_score": float(best_valid_score), "training_seconds": training[0], "training_cpu_seconds": training[1], "stages": stages,
+        "best_valid_score": float(best_valid_score), "training_seconds": training[0] + progress.seconds,
+        "training_cpu_seconds": training[1] + progress.cpu_seconds, "stages": stages,
         "n_parameters": sum(parameter.numel() for parameter in model.parameters()), "flops": flops,
         "settings": {name: _jsonable(value) for name, value in sorted(config.final_config_dict.items())
                      if name not in results.WITHOUT_EFFECT},

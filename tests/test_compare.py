@@ -146,6 +146,12 @@ def test_models_with_codes_are_corrected_and_others_left_blank(tiny, tiny_datase
     record = json.loads((comparison.folder / "tiny/ours-1.json").read_text("utf-8"))
     write_report(comparison, {}, {})
     rows = {row["entry"]: row for row in csv.DictReader(Path("results/tiny.csv").read_text("utf-8").splitlines())}
+    of_both = changes.get("ranking") == "generative"  # TIGER's codes are of the text alone
+    assert ("domination" in record) == of_both == ("what survives of each modality" in Path("results/tiny.md").read_text("utf-8"))
+    if of_both:
+        survival = record["domination"]["survival"]
+        assert survival["E_C"]["E_C"]["overlap"] == 1 and 0 < survival["E_C"]["codes"]["overlap"] < 1
+        assert f"| ours | 1 | {survival['E_C']['naive']['overlap']:.3f} | " in Path("results/tiny.md").read_text("utf-8")
     if changes.get("ranking") == "stage1":
         assert "corrected" not in record and "corrected ndcg@10 mean" not in rows["ours"]
     else:

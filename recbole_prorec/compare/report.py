@@ -8,7 +8,8 @@ from dataclasses import asdict
 from recbole_prorec.compare.plot import draw
 from recbole_prorec.compare.results import write_text
 from recbole_prorec.compare.significance import DRAWS
-from recbole_prorec.compare.summary import COSTS, VIEWS, by_kind, load_runs, summarize
+from recbole_prorec.compare.summary import COSTS, SURVIVALS, VIEWS, by_kind, load_runs, summarize, survivals
+from recbole_prorec.report.domination import MOST_ITEMS
 
 SIGNIFICANT = 0.05
 HOW_TO_PLOT = ("No plot of quality against cost was drawn: that needs matplotlib (pip install \"recbole_prorec[compare]\"), and NDCG among "
@@ -57,6 +58,7 @@ def markdown(comparison, runs, rows, tests, missing, changed, plot):
             parts += [f"## {data.name}", _task(data.name, runs), _metrics(of_data, comparison.depth), _costs(of_data)]
             parts.append(_significance(comparison, [test for test in tests if test["dataset"] == data.name]))
             parts += [_kinds(kind, comparison.depth, *found) for kind, found in by_kind(comparison, runs, data.name).items()]
+            parts.append(_survivals(survivals(runs, data.name, comparison.depth), comparison.depth))
     parts += [f"![quality against cost]({plot})" if plot else HOW_TO_PLOT, *_settings(comparison),
               *made_with([record for seeds in runs.values() for record, _ in seeds.values()])]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -117,6 +119,18 @@ def _kinds(kind, depth, groups, ndcg):
     header = ["entry", *(f"{first}{f' to {last}' if last > first else ''} ({users} users)" for first, last, users in groups)]
     return (f"NDCG@{depth} by {title}, mean over the seeds:\n\n"
             + table(header, [[entry, *(f"{value:.4f}" for value in values)] for entry, values in ndcg.items()]))
+
+
+def _survivals(rows, depth):
+    if not rows:
+        return ""
+    header = ["entry", "seeds", *(f"{modality} in {space}" for space, modality in SURVIVALS), f"NDCG@{depth}"]
+    body = [[row["entry"], row["n"], *(f"{row[key]:.3f}" for key in SURVIVALS), f"{row['ndcg']:.4f}"] for row in rows]
+    note = (f"Share of an item's {rows[0]['k']} nearest neighbours by cosine that are among its nearest in the other space too: mean "
+            f"over items (of a large catalogue {MOST_ITEMS} drawn at random) and over seeds; by chance {rows[0]['chance']:.3f}. E_C: "
+            "collaborative embeddings of stage 1; E_S: the text encoder's embeddings; naive: the two side by side; integrated: what was "
+            "quantized; codes: the more leading codes two items share, the nearer they are.")
+    return f"Semantic domination, what survives of each modality:\n\n{table(header, body)}\n\n{note}"
 
 
 def _tested(test):

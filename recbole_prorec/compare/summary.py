@@ -11,6 +11,7 @@ from recbole_prorec.report.quality import by_group
 TESTED = ("ndcg", "recall")
 VIEWS = ("corrected", "unseen")  # of a run's metrics, under their own names: see the notes in report.py
 KINDS = ("popularity", "history")  # of test items and of users, by their training interactions
+SURVIVALS = tuple((space, modality) for space in ("naive", "integrated", "codes") for modality in ("E_C", "E_S"))
 COSTS = ("training_seconds", "training_cpu_seconds", "milliseconds_per_user", "n_parameters", "peak_memory_mib")
 
 
@@ -95,6 +96,24 @@ def by_kind(comparison, runs, dataset):
         groups = [(row["from"], row["to"], row["users"]) for row in next(iter(rows.values()))]
         found[kind] = groups, {entry: [row["ndcg"] for row in of_entry] for entry, of_entry in rows.items()}
     return found
+
+
+def survivals(runs, dataset, depth):
+    """What survives of E_C and of the text in what was quantized and in the codes, beside the quality, of entries with codes of both.
+
+    Returns:
+        Rows of {"entry", "n" seeds that know, (space, modality): overlap of neighbourhoods, "chance", "k", "ndcg"}, means over the seeds.
+    """
+    rows = []
+    for (name, entry), seeds in runs.items():
+        known = {seed: run for seed, run in seeds.items() if name == dataset and "domination" in run[0]}
+        if known:
+            found = [record["domination"] for record, _ in known.values()]
+            overlaps = {(space, modality): float(np.mean([of["survival"][modality][space]["overlap"] for of in found]))
+                        for space, modality in SURVIVALS}
+            rows.append({"entry": entry, "n": len(known), **overlaps, "chance": found[0]["overlap_by_chance"], "k": found[0]["k"],
+                         "ndcg": float(_per_user(known, "ndcg", depth).mean())})
+    return rows
 
 
 def _same_task(reference, other):

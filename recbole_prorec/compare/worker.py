@@ -22,6 +22,7 @@ from recbole_prorec.compare.stage_times import watch_stages
 from recbole_prorec.errors import InputError
 from recbole_prorec.model.generative import GENERATION
 from recbole_prorec.registry import Protocol
+from recbole_prorec.report.domination import domination_numbers, spaces
 
 
 def main():
@@ -44,10 +45,12 @@ def main():
 def train_and_test(run, command, checkpoints, progress):
     """The record and the arrays that are kept of a run."""
     (config, loaders, model, trainer, _), record = train(run, command, checkpoints, progress, saved=True)
+    domination = _domination(config, loaders[0]._dataset, model, trainer)
     observer = RankObserver(trainer.eval_collector, config, _codes(model))
     tested, seconds, _ = _timed(lambda: trainer.evaluate(loaders[2], load_best_model=True, show_progress=False))
     arrays, measured = observer.finish(loaders[0]._dataset, tested)
-    return {**record, "test": _plain(tested), **measured, "evaluation_seconds": seconds - observer.seconds, **_memory()}, arrays
+    seconds -= observer.seconds
+    return {**record, "test": _plain(tested), **measured, **domination, "evaluation_seconds": seconds, **_memory()}, arrays
 
 
 def train_and_validate(run, command, checkpoints, progress):
@@ -81,6 +84,14 @@ def train(run, command, checkpoints, progress, saved):
 def _codes(model):
     """Those that the model generates [n_items, L]; None of a model that ranks without any."""
     return model.codes.cpu().numpy() if getattr(model, "stage", None) == GENERATION else None
+
+
+def _domination(config, dataset, model, trainer):
+    """What survives of each modality in the codes of PRORec; {} of other models."""
+    if _codes(model) is None or not hasattr(model, "aligned"):
+        return {}
+    found = spaces(model.aligned, trainer.text(dataset)[0], config["integrated_embedding"])
+    return {"domination": domination_numbers(found, _codes(model))}
 
 
 def build(run, checkpoints):

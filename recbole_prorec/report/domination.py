@@ -11,8 +11,35 @@ scale for a whole space:
 
 import numpy as np
 
+from recbole_prorec.tokenizer.alignment import integrated_embedding
+
 N_NEIGHBOURS = 10
+MOST_ITEMS = 2000  # that are compared pair by pair
 DECIMALS = 10  # cosines that differ by less are tied, not apart by rounding
+
+
+def spaces(aligned, text, kind):
+    """{"E_C", "E_T", "E_S", "naive", "integrated": [n_items, D]} of aligned [n_items, 2 D] = [E_C, E_T], text [n_items, D_text] and the
+    setting integrated_embedding."""
+    collaborative, adapted = aligned.chunk(2, dim=1)
+    found = {"E_C": collaborative, "E_T": adapted, "E_S": text,
+             "naive": integrated_embedding("naive_concat", collaborative, adapted, text),
+             "integrated": integrated_embedding(kind, collaborative, adapted, text)}
+    return {name: space.cpu().numpy() for name, space in found.items()}
+
+
+def domination_numbers(spaces, codes):
+    """What survives of each modality, of `spaces` [n_items, D] and codes [n_items, L]; of a large catalogue, over items drawn at random."""
+    items = np.arange(1, len(codes))
+    if len(items) > MOST_ITEMS:
+        items = np.sort(np.random.default_rng(0).choice(items, MOST_ITEMS, replace=False))
+    k = min(N_NEIGHBOURS, len(items) - 1)
+    chosen = {name: space[items] for name, space in spaces.items()}
+    modalities = {name: chosen[name] for name in ("E_C", "E_T", "E_S")}
+    compared = {**modalities, "naive": chosen["naive"], "integrated": chosen["integrated"], "codes": code_prefixes(codes[items, :-1])}
+    lengths = {name: float(np.linalg.norm(space, axis=1).mean()) for name, space in modalities.items()}
+    return {"n_items": len(items), "k": k, "overlap_by_chance": k / (len(items) - 1), "mean_length": lengths,
+            "survival": survival(modalities, compared, k)}
 
 
 def overlap(x, y, k=N_NEIGHBOURS):

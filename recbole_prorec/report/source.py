@@ -15,9 +15,9 @@ from recbole_prorec.data.histories import Histories
 from recbole_prorec.errors import InputError
 from recbole_prorec.inference.checkpoint import read_parts
 from recbole_prorec.inference.recommender import load
+from recbole_prorec.report.domination import spaces
 from recbole_prorec.text.encoder import text_embeddings
 from recbole_prorec.text.item_text import item_texts
-from recbole_prorec.tokenizer.alignment import integrated_embedding
 
 PLAIN = (bool, int, float, str, type(None))
 
@@ -134,9 +134,4 @@ def _spaces(recommender, config):
         ArtifactStore(config["cache_dir"]), recommender.item_keys, _item_file(config), config["text_template"], config["text_encoder"],
         config["text_embedding_file"], config["text_batch_size"], "cpu", False, config["ITEM_ID_FIELD"], config["field_separator"],
         config["encoding"] or "utf-8")
-    collaborative, adapted = recommender.network.aligned.chunk(2, dim=1)
-    text = torch.from_numpy(text)
-    spaces = {"E_C": collaborative, "E_T": adapted, "E_S": text,
-              "naive": integrated_embedding("naive_concat", collaborative, adapted, text),
-              "integrated": integrated_embedding(config["integrated_embedding"], collaborative, adapted, text)}
-    return {name: space.numpy() for name, space in spaces.items()}
+    return spaces(recommender.network.aligned, torch.from_numpy(text), config["integrated_embedding"])

@@ -1,5 +1,7 @@
 """The losses are the textbook's, block by block and gradients included."""
 
+import math
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -64,9 +66,11 @@ def test_a_side_without_gradient_gets_none(problem, wanted):
     assert pair[1 - wanted].grad is None
 
 
-def test_large_scores_do_not_overflow(problem):
-    hidden, table, target = problem
-    assert torch.isfinite(item_cross_entropy(1000 * hidden.float(), table.float(), target))
+def test_probabilities_too_small_to_be_floats_have_logarithms(problem):
+    pair, target = [1000 * problem[0].float(), problem[1].float()], problem[2]
+    found = item_cross_entropy(*pair, target)
+    assert found > 100
+    torch.testing.assert_close(found, plain(*pair, target))
 
 
 def test_info_nce_equals_the_sums_written_out():
@@ -78,6 +82,22 @@ def test_info_nce_equals_the_sums_written_out():
             cosines = [torch.cosine_similarity(view[i], other[j], dim=0) / temperature for j in range(5)]
             total += -(cosines[i] - torch.stack(cosines).logsumexp(0)) / 5
     torch.testing.assert_close(info_nce(a, b, temperature), total / 2)
+
+
+def test_the_gradients_of_info_nce_are_those_of_the_cross_entropies_both_ways():
+    torch.manual_seed(0)
+    pair = [torch.randn(7, 3, dtype=torch.double, requires_grad=True) for _ in range(2)]
+    cosines = F.normalize(pair[0], dim=1) @ F.normalize(pair[1], dim=1).T / 0.2
+    expected = (F.cross_entropy(cosines, torch.arange(7)) + F.cross_entropy(cosines.T, torch.arange(7))) / 2
+    found = info_nce(*pair, 0.2)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(torch.autograd.grad(3 * found, pair), torch.autograd.grad(3 * expected, pair))
+    assert torch.autograd.gradcheck(lambda a, b: info_nce(a, b, 0.2), pair)
+
+
+def test_info_nce_of_opposite_views_at_a_low_temperature():
+    a = torch.eye(3)
+    torch.testing.assert_close(info_nce(a, -a, 0.005), torch.tensor(200 + math.log(2)))
 
 
 def test_info_nce_is_least_where_the_views_agree():

@@ -35,8 +35,7 @@ class _ItemCrossEntropy(torch.autograd.Function):
                     exclude(block_scores, excluded[known] - 1)
                 torch.softmax(block_scores, 0, out=block_probs)
                 scores, probs = block_scores[:, : len(own)], block_probs[:, : len(own)]
-                log_norm = scores.amax(0) - probs.amax(0).log_()  # cheaper than logsumexp; the largest probability is no 0
-                total += (log_norm - scores.gather(0, own.unsqueeze(0)).squeeze(0)).sum()
+                total -= _log_probs(*(of.gather(0, own.unsqueeze(0)).squeeze(0) for of in (probs, scores)), scores).sum()
                 if need_hidden:
                     torch.mm(block_probs.T, table, out=grad_hidden[rows])
                     grad_hidden[known] -= table[own]
@@ -63,12 +62,38 @@ def item_cross_entropy(hidden, table, target, excluded=None):
     return _ItemCrossEntropy.apply(hidden.to(table.dtype), table[1:], target - 1, excluded)
 
 
+def _log_probs(own_probs, own_scores, scores):
+    """log softmax(scores, 0) at one place of each column [P], from its probability and its score there: no pass over all scores [N, P],
+    unless a probability is too small to be a float."""
+    if own_probs.min() >= torch.finfo(own_probs.dtype).tiny:
+        return own_probs.log()
+    return own_scores - scores.logsumexp(0)
+
+
+class _InfoNCE(torch.autograd.Function):
+    """Both cross-entropies of the rows and the columns of a b^T against their diagonal, gradients made on the way forward: each [n, n] is
+    written once."""
+
+    @staticmethod
+    def forward(ctx, a, b):
+        logits = a @ b.T
+        of_rows, of_columns = torch.softmax(logits, 1), torch.softmax(logits, 0)
+        own = logits.diagonal()
+        log_probs = _log_probs(of_rows.diagonal(), own, logits.T) + _log_probs(of_columns.diagonal(), own, logits)
+        grad = of_rows.add_(of_columns).mul_(0.5 / len(a))
+        grad.diagonal().sub_(1 / len(a))
+        ctx.save_for_backward(grad @ b, grad.T @ a)
+        return -log_probs.mean() / 2
+
+    @staticmethod
+    def backward(ctx, grad):
+        return tuple(grad * own for own in ctx.saved_tensors)
+
+
 def info_nce(a, b, temperature):
     """Symmetric InfoNCE (arXiv 1807.03748) between two views of the same items: same row positive, other rows negative, cosine.
 
     Args:
         a, b: [n, D]. temperature: divides the cosines, above 0.
     """
-    logits = F.normalize(a, dim=-1) @ F.normalize(b, dim=-1).T / temperature
-    same = torch.arange(len(a), device=a.device)
-    return (F.cross_entropy(logits, same) + F.cross_entropy(logits.T, same)) / 2
+    return _InfoNCE.apply(F.normalize(a, dim=-1) / temperature, F.normalize(b, dim=-1))

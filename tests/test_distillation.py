@@ -9,6 +9,7 @@ from recbole_prorec.data.histories import INPUTS, TARGET_ROWS, TARGETS, WindowBa
 from recbole_prorec.generation import distillation
 from recbole_prorec.generation.distillation import SoftTargets, Teacher
 from recbole_prorec.generation.trie import Trie
+from recbole_prorec.nn import losses
 from recbole_prorec.nn.seen import seen_before
 from recbole_prorec.nn.transformer import CausalTransformer
 
@@ -59,7 +60,7 @@ def check(teacher, soft_targets, states, items, seen=None):
 
 @pytest.mark.parametrize("block_elements", [1, 100, 10**6])
 def test_soft_targets_are_the_softmax_over_items_summed_below_every_code(teacher, block_elements, monkeypatch):
-    monkeypatch.setattr(distillation, "BLOCK_ELEMENTS", block_elements)
+    monkeypatch.setattr(losses, "BLOCK_ELEMENTS", block_elements)
     states = torch.randn(POSITIONS, WIDTH)
     items = torch.randint(1, teacher.trie.n_items, (POSITIONS,))
     check(teacher, SoftTargets(teacher, items, states), states, items)

@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from recbole_prorec.data.histories import INPUTS, TARGET_ROWS, TARGETS
-from recbole_prorec.nn.losses import BLOCK_ELEMENTS
+from recbole_prorec.nn.losses import block_width
 from recbole_prorec.nn.matmul import fast_matmul
 from recbole_prorec.nn.seen import exclude, seen_before
 
@@ -41,7 +41,7 @@ class Teacher:
     @torch.no_grad()
     def root_probs(self, states, seen=None):
         """states [P, D], seen [P, T] or None as of `SoftTargets` -> the probabilities summed below each child of the root [P, F]."""
-        rows = max(1, min(BLOCK_ELEMENTS // len(self.leaves), len(states)))
+        rows = max(1, min(block_width(len(self.leaves)), len(states)))
         padded = F.pad(states, (0, 0, 0, -len(states) % rows))  # for blocks of one shape: see `fast_matmul`
         leaves = None if seen is None else torch.where(seen > 0, self.trie.item_leaf[seen], -1).split(rows)
         blocks = []

@@ -55,15 +55,14 @@ class Progress:
         """All that the remaining epochs depend on."""
         spent = time.perf_counter() - self.started[0], time.process_time() - self.started[1]
         return {"epoch": epoch, "ended": ended, "cur_step": int(trainer.cur_step), "best_valid_score": float(trainer.best_valid_score),
-                "best_valid_result": {name: float(value) for name, value in trainer.best_valid_result.items()},
+                "best_valid_result": {name: float(value) for name, value in (trainer.best_valid_result or {}).items()},
                 "model": _weights(trainer.model), "optimizer": trainer.optimizer.state_dict(), "best": self.best,
-                "random": _random_state(train_data),
-                "seconds": self.seconds + spent[0], "cpu_seconds": self.cpu_seconds + spent[1]}
+                "random": _random_state(train_data), "seconds": self.seconds + spent[0], "cpu_seconds": self.cpu_seconds + spent[1]}
 
     def _restore(self, state, trainer, train_data, saved):
         self.seconds, self.cpu_seconds = state["seconds"], state["cpu_seconds"]
-        if saved:  # RecBole tests the weights of its checkpoint, which went with the process
-            self.best = state["best"]
+        self.best = state["best"]
+        if saved and self.best:  # RecBole tests the weights of its checkpoint, which went with the process
             _load_weights(trainer.model, self.best[1])
             trainer._save_checkpoint(self.best[0], verbose=False)
         _load_weights(trainer.model, state["model"])

@@ -4,15 +4,17 @@
   python benchmarks/beam_search.py --exact --checkpoint saved/PRORec-....pth [--test_users 1000]
 
 From histories of 20 items, which are 80 code tokens, to the scores that RecBole ranks (ours, SASRec) or to the list (the open TIGERs).
+Codes are of 256 a level, as TIGER's, but for the variant with PRORec's default. PRORec leaves out items of the history, the others do not.
 Every search is constrained to the codes of real items: ours by tensors, cornac's, torch-rechub's and Hugging Face's by dicts, the last
 two through prefix_allowed_tokens_fn."""
 
 import common
 import peers
 import torch
-from workload import K, T, Workload, parse, parser, scratch
+from workload import MANY, K, T, Workload, parse, parser, scratch
 
-REFERENCE, TIGER, BEAMS = "PRORec, generative", "TIGER, encoder_decoder", (20, 50)
+REFERENCE, DEFAULT, TIGER = "PRORec, generative", "PRORec, generative, as many codes as fit", "TIGER, encoder_decoder"
+BEAMS = (20, 50)
 USERS, PEER_USERS = 256, 8  # ranked at once: TIGER's default; of the peers few, because their memory grows with users x beams
 
 
@@ -42,9 +44,10 @@ def all_items(network, batch):
 
 
 def variants(workload, models, others, beam_size):
-    prorec, encoder_decoder, causal, sasrec = models
+    prorec, default, encoder_decoder, causal, sasrec = models
     batch, items = workload.prefixes(USERS, 1)[0], workload.items(PEER_USERS, T)
     found = {REFERENCE: ours(prorec, batch, beam_size, "generative"), "PRORec, fused": ours(prorec, batch, beam_size, "fused"),
+             DEFAULT: ours(default, batch, beam_size, "generative"),
              "TIGER, causal": ours(causal, batch, beam_size), TIGER: ours(encoder_decoder, batch, beam_size),
              "SASRec of RecBole, all items": all_items(sasrec, batch)}
     return {**found, **{name: lambda model=model: model.rank(items, beam_size) for name, model in others.items()}}
@@ -54,7 +57,8 @@ def speed(flags):
     with scratch() as folder:
         workload = Workload(flags, folder)
         models = [workload.trainer(name, **changes)[0] for name, changes in (
-            ("PRORec", {}), ("TIGER", {"backbone": "encoder_decoder"}), ("TIGER", {"backbone": "causal"}), ("SASRec", {}))]
+            ("PRORec", {}), ("PRORec", {"codebook_size": MANY}), ("TIGER", {"backbone": "encoder_decoder"}),
+            ("TIGER", {"backbone": "causal"}), ("SASRec", {}))]
         others, tables, goals = peers.available(workload, K, T), [], []
         for beam_size, wanted, wanted_tiger in zip(BEAMS, (2500, 1200), (250, 150)):
             rows, peak = common.measure(variants(workload, models, others, beam_size), "users", flags.rounds, flags.seconds, REFERENCE)
@@ -73,11 +77,11 @@ def exact(flags):
         _, network, _, _, _, test_data = load_data_and_model(flags.checkpoint)
         network.eval()
         with torch.no_grad():
-            states, targets = test_users(network, test_data, flags.test_users)
-            best = network.code_scores(states).topk(10).indices
+            *histories, targets = test_users(network, test_data, flags.test_users)
+            best = network.exact_scores(*histories).topk(10).indices
             rows = [{"ranking": "all items, exact", **metrics(best, targets)}]
             for beam_size in BEAMS:
-                items = network.best(states, beam_size)[0][:, :10]
+                items = network.best(*histories, beam_size)[0][:, :10]
                 same = {"% of users with the same top 10": share(items, best), "in any order": share(items.sort(1)[0], best.sort(1)[0])}
                 rows.append({"ranking": f"beam {beam_size}", **metrics(items, targets), **same})
     title = "Beam search against scoring all items"
@@ -85,12 +89,11 @@ def exact(flags):
 
 
 def test_users(network, test_data, number):
-    """States and test items of the first users, generative ranking."""
-    network.ranking, states, targets = "generative", [], []
+    """Histories [U, T], their lengths and test items [U] of the first users, for generative ranking."""
+    network.ranking, found = "generative", []
     for interaction, _, _, items in test_data:
-        states.append(network.states(interaction))
-        targets.append(items)
-    return torch.cat(states)[:number], torch.cat(targets)[:number]
+        found.append((interaction[network.ITEM_SEQ], interaction[network.ITEM_SEQ_LEN], items))
+    return [torch.cat(parts)[:number] for parts in zip(*found)]
 
 
 def share(lists, others):

@@ -123,9 +123,9 @@ def step(optimizer, loss, n_samples):
 
 def available(workload, codebook_size, history):
     """{name: peer} of those that are installed; the others are named on the screen, and are missing in the tables."""
-    makers = {"cornac 3.0.1": lambda: Cornac(workload.codes, history),
-              "torch-rechub 0.9.0": lambda: TorchRechub(workload.codes, codebook_size),
-              "Hugging Face T5": lambda: T5(workload.codes, codebook_size)}
+    makers = {"cornac 3.0.1": lambda: Cornac(workload.codes(codebook_size), history),
+              "torch-rechub 0.9.0": lambda: TorchRechub(workload.codes(codebook_size), codebook_size),
+              "Hugging Face T5": lambda: T5(workload.codes(codebook_size), codebook_size)}
     found = {}
     for name, make in makers.items():
         try:

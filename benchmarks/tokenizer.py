@@ -83,7 +83,7 @@ def main():
         workload = Workload(flags, folder)
         pair, text = workload.aligned[1:].numpy(), vectors(workload.n_items - 1, TEXT_SIZE, np.random.default_rng(SEED))
         stages = {"Alignment": alignment(workload), "Residual k-means": kmeans(pair), "RQ-VAE": rqvae(text),
-                  "Collisions": collisions(workload.codes[1:, :-1].numpy())}
+                  "Collisions": collisions(workload.codes(K)[1:, :-1].numpy())}
         tables = []
         for title, variants in stages.items():
             rows, peak = common.measure(variants, "samples", flags.rounds, flags.seconds, next(iter(variants)), products=title in OF_TORCH)

@@ -2,20 +2,21 @@
 
   python benchmarks/training.py [--dataset=NAME --data_path=FOLDER --config_files=FILES]
 
-Every history has 20 items, which are 80 code tokens. A step is the trainer's own: batch, forward, backward, optimizer. Causal networks
-train 20 targets of a history in one pass, the others one. Stage 2 of PRORec is all its epochs, with the one pass of its teacher.
+Every history has 20 items, which are 80 code tokens, of 256 codes a level as TIGER's but for the variant with PRORec's default. A step is
+the trainer's own: batch, forward, backward, optimizer. Causal networks train 20 targets of a history in one pass, the others one. Stage 2
+of PRORec is all its epochs, with the one pass of its teacher.
 In the second table histories are as long as the data set's."""
 
 from types import SimpleNamespace
 
 import common
 import peers
-from workload import SEED, K, T, Workload, parse, parser, scratch
+from workload import MANY, SEED, K, T, Workload, parse, parser, scratch
 
 from recbole_prorec.data.histories import TARGETS, WindowBatches
 from recbole_prorec.data.prefixes import PrefixBatches
 
-REFERENCE, TIGER = "PRORec, stage 2", "TIGER, encoder_decoder"
+REFERENCE, DEFAULT, TIGER = "PRORec, stage 2", "PRORec, stage 2, as many codes as fit", "TIGER, encoder_decoder"
 TARGETS_A_STEP, PREFIXES, SASREC_BATCH = 512, 256, 256  # the first two are the defaults of PRORec and TIGER
 HISTORIES = TARGETS_A_STEP // T
 BATCHES = 8  # of real lengths in one call
@@ -63,10 +64,11 @@ def peer(model, items, targets):
 
 
 def full_histories(workload, backbones):
-    stage_1, stage_2, causal, encoder_decoder, sasrec = backbones
+    stage_1, stage_2, default, causal, encoder_decoder, sasrec = backbones
     windows, prefixes = workload.windows(HISTORIES, 2), workload.prefixes(PREFIXES, 1)
     n_targets = 2 * HISTORIES * T
-    variants = {REFERENCE: taught(stage_2, windows, n_targets, n_targets), "PRORec, stage 1": ours(stage_1, windows, n_targets),
+    variants = {REFERENCE: taught(stage_2, windows, n_targets, n_targets), DEFAULT: taught(default, windows, n_targets, n_targets),
+                "PRORec, stage 1": ours(stage_1, windows, n_targets),
                 "TIGER, causal": ours(causal, windows, n_targets), TIGER: ours(encoder_decoder, prefixes, PREFIXES),
                 "SASRec of RecBole": recboles(sasrec, workload.prefixes(SASREC_BATCH, 2), 2 * SASREC_BATCH)}
     items, targets = workload.items(peers.BATCH, T), workload.items(peers.BATCH)
@@ -74,12 +76,13 @@ def full_histories(workload, backbones):
 
 
 def real_histories(workload, backbones):
-    stage_1, stage_2, causal, encoder_decoder, _ = backbones
+    stage_1, stage_2, default, causal, encoder_decoder, _ = backbones
     histories = workload.histories()
     windows = some(WindowBatches(histories, T, 10, TARGETS_A_STEP, "cpu", SEED), BATCHES)
     prefixes = some(PrefixBatches(workload.train_data._dataset, PREFIXES, "cpu", SEED), 2)
     n_targets = sum(int((batch[TARGETS] > 0).sum()) for batch in windows)
-    return {REFERENCE: taught(stage_2, windows, n_targets, histories.n_targets), "PRORec, stage 1": ours(stage_1, windows, n_targets),
+    return {REFERENCE: taught(stage_2, windows, n_targets, histories.n_targets),
+            DEFAULT: taught(default, windows, n_targets, histories.n_targets), "PRORec, stage 1": ours(stage_1, windows, n_targets),
             "TIGER, causal": ours(causal, windows, n_targets), TIGER: ours(encoder_decoder, prefixes, sum(map(len, prefixes)))}
 
 
@@ -91,8 +94,9 @@ def main():
     flags = parse(parser(__doc__, rounds=5, seconds=2))
     with scratch() as folder:
         workload = Workload(flags, folder)
-        backbones = [workload.aligner(), workload.trainer("PRORec"), workload.trainer("TIGER", backbone="causal"),
-                     workload.trainer("TIGER", backbone="encoder_decoder"), workload.trainer("SASRec")]
+        backbones = [workload.aligner(), *(workload.trainer(name, **changes) for name, changes in (
+            ("PRORec", {}), ("PRORec", {"codebook_size": MANY}), ("TIGER", {"backbone": "causal"}),
+            ("TIGER", {"backbone": "encoder_decoder"}), ("SASRec", {})))]
         full, peak = common.measure(full_histories(workload, backbones), "samples", flags.rounds, flags.seconds, REFERENCE)
         real, _ = common.measure(real_histories(workload, backbones), "samples", flags.rounds, flags.seconds / 2, REFERENCE)
     row = {row["variant"]: row for row in full}

@@ -24,7 +24,8 @@ from recbole_prorec.registry import Protocol, properties_file
 from recbole_prorec.tokenizer.quantizer import make_quantizer, quantize
 
 N_ITEMS, T = 12_101, 20  # Beauty's items; the history
-N_CODED, K = 3, 256  # levels before the one that tells collisions apart; codes of a level
+N_CODED, K = 3, 256  # levels before the one that tells collisions apart; codes of a level, as TIGER's
+MANY = 4096  # codes of a level that PRORec has by default where the catalogue fills them: 3,025 here
 TEXT_SIZE, SEED, SYNTHETIC = 384, 2024, "synthetic"
 
 
@@ -67,7 +68,7 @@ def scratch():
 class Workload:
     """A data set of RecBole's, codes of its items, and batches of full histories.
 
-    Codes and embeddings are made up, but shared by items as those of real texts are: of 12,101 items 13 % need the last level.
+    Embeddings are made up, but their codes shared by items as those of real texts are: of 12,101 items 13 % need the last level.
     """
 
     def __init__(self, flags, folder):
@@ -80,8 +81,14 @@ class Workload:
         self.train_data, self.valid_data, self.test_data = data_preparation(config, self.dataset)
         self.n_items = int(self.dataset.item_num)
         self.text, pair = (padded(vectors(self.n_items - 1, width, self.rng)) for width in (TEXT_SIZE, 2 * config["hidden_size"]))
-        codes, _ = quantize(pair[1:], make_quantizer("residual_kmeans", N_CODED, K, SEED))
-        self.codes, self.aligned = torch.from_numpy(padded(codes)), torch.from_numpy(pair)
+        self.aligned, self._codes = torch.from_numpy(pair), {}
+
+    def codes(self, codebook_size):
+        """[n_items, L]"""
+        if codebook_size not in self._codes:
+            codes, _ = quantize(self.aligned[1:].numpy(), make_quantizer("residual_kmeans", N_CODED, codebook_size, SEED))
+            self._codes[codebook_size] = torch.from_numpy(padded(codes))
+        return self._codes[codebook_size]
 
     def config(self, model, **changes):
         settings = {"show_progress": False, "state": "ERROR", "use_gpu": False, "seed": SEED, **changes}
@@ -94,16 +101,16 @@ class Workload:
         return Config(model=model, dataset=self.flags.dataset, config_file_list=self.flags.config_files, config_dict=settings)
 
     def trainer(self, model, **changes):
-        """(model, trainer) of a name of RecBole's or ours, ready for one more epoch. codes and embeddings are those of this workload."""
+        """(model, trainer) of a name of RecBole's or ours, ready for one more epoch; with the codes and embeddings of this workload."""
         if model == "PRORec":
-            # as on real data, while synthetic users take items again; codes as TIGER's
-            changes = {"exclude_seen": True, "codebook_size": K, **changes}
+            changes = {"exclude_seen": True, "codebook_size": K, **changes}  # as on real data: synthetic users take items again
         config = self.config(model, **changes)
         init_seed(config["seed"], config["reproducibility"])
         network = get_model(model)(config, self.train_data._dataset)
         trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, network)
         if model in ("PRORec", "TIGER"):
-            network.begin_generation(*((self.codes, self.aligned) if model == "PRORec" else (self.codes,)))
+            codes = self.codes(network.codebook_size)
+            network.begin_generation(*((codes, self.aligned) if model == "PRORec" else (codes,)))
             self.begin_stage(trainer, GENERATION)
         return network, trainer
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from random_codes import SHAPES, random_codes, random_decoder, random_states
 
+from recbole_prorec.generation import choices
 from recbole_prorec.generation.beam_search import ClosedPaths, beam_search, score_all
 from recbole_prorec.generation.decoder import code_log_probs
 from recbole_prorec.generation.trie import Trie
@@ -12,8 +13,9 @@ BATCH = 7
 
 
 @pytest.fixture(params=[(shape, seed) for shape in SHAPES for seed in range(2)], ids=str)
-def problem(request):
+def problem(request, monkeypatch):
     (n_real, n_levels, codebook_size), seed = request.param
+    monkeypatch.setattr(choices, "PAIR_COST", (choices.PAIR_COST, 0)[seed])  # either way of a node's children's logits
     trie = Trie(random_codes(n_real, n_levels, codebook_size, seed))
     return random_decoder(n_levels, codebook_size, seed=seed), random_states(BATCH, seed=seed), trie
 
@@ -99,7 +101,8 @@ class Uncached:
     """The same decoder without memory: every step runs the whole forward over the codes so far."""
 
     def __init__(self, decoder):
-        self.decoder, self.logits = decoder, decoder.logits
+        self.decoder, self.logits, self.pair_logits = decoder, decoder.logits, decoder.pair_logits
+        self.codebook_size = decoder.codebook_size
 
     def start(self, states):
         return self._last(states, torch.zeros(len(states), 0, dtype=torch.long))
@@ -134,6 +137,8 @@ class Table:
 
     def logits(self, hidden, level):
         return self.table[level].expand(len(hidden), -1)
+
+    codebook_size = property(lambda self: len(self.table[0]))
 
 
 def test_probabilities_written_by_hand():

@@ -4,10 +4,13 @@ A decoder is an object with
     start(state)                 [B, ...] -> hidden [B, D], cache           what the first code is drawn from
     advance(cache, rows, codes, level)    -> hidden [R, D], cache           row r goes on from row rows[r] with codes[r] of `level`
     logits(hidden, level)        [R, D]   -> [R, K]                         the next code's logits
+    pair_logits(hidden, level, n, codes)  -> [S]                            those of n [R] codes of each row alone, codes [S] row by row
+    codebook_size                K
 so the search knows nothing of networks, and there is no Python per user or per beam."""
 
 import torch
 
+from recbole_prorec.generation.choices import child_log_probs
 from recbole_prorec.nn.seen import each_once
 
 
@@ -31,7 +34,7 @@ def beam_search(decoder, state, trie, beam_size, closed=None):
     open_beams = torch.arange(batch, device=hidden.device)  # the flat beams that `hidden` has a row for
     for level, table in enumerate(trie.levels):
         step = _one_way(node.numel(), table)
-        step[open_beams] = trie.log_probs(decoder.logits(hidden, level), node.flatten()[open_beams], level)
+        step[open_beams] = child_log_probs(decoder, hidden, trie, node.flatten()[open_beams], level)
         if closed is not None:
             closed.close(step.view(*node.shape, -1), node, level)
         total = (total.unsqueeze(-1) + step.view(*node.shape, -1)).flatten(1)  # [B, M * F]
@@ -84,8 +87,8 @@ def score_all(decoder, state, trie):
     first_row = torch.arange(batch, device=device).unsqueeze(1)
     for level, table in enumerate(trie.levels):
         step = _one_way(len(table.n_children), table).expand(batch, -1, -1).clone()
-        logits = decoder.logits(hidden, level)
-        step[:, open_nodes] = trie.log_probs(logits, open_nodes.repeat(batch), level).view(batch, len(open_nodes), step.shape[-1])
+        found = child_log_probs(decoder, hidden, trie, open_nodes.repeat(batch), level)
+        step[:, open_nodes] = found.view(batch, len(open_nodes), step.shape[-1])
         valid = table.is_child
         log_prob = (log_prob.unsqueeze(-1) + step)[:, valid]  # children in order are the nodes of the next level
         if level + 1 < trie.n_levels:

@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from recbole_prorec.generation.choices import PairProducts, child_log_probs
 from recbole_prorec.nn.transformer import CausalTransformer, init_weights
 
 
@@ -24,6 +25,11 @@ class LevelHeads(nn.Module):
     def logits(self, hidden, level):
         """hidden [R, D] at a level -> [R, K]."""
         return self.output[level](hidden)
+
+    def pair_logits(self, hidden, level, n, codes):
+        """Of n [R] codes of each row alone: codes [S], row by row -> [S]."""
+        layer = self.output[level]
+        return PairProducts.apply(hidden.to(layer.weight.dtype), layer.weight, n, codes) + layer.bias[codes]
 
 
 class CodeDecoder(LevelHeads):
@@ -126,4 +132,4 @@ def _choices(decoder, trie, states, items):
         if not deeper:
             return
         rows, hidden = map(torch.cat, zip(*deeper))
-        yield rows, level, trie.log_probs(decoder.logits(hidden, level), trie.path_node[items[rows], level], level)
+        yield rows, level, child_log_probs(decoder, hidden, trie, trie.path_node[items[rows], level], level)

@@ -24,6 +24,12 @@ class TrieLevel:
         slots = torch.arange(self.child_code.shape[1], device=self.child_code.device)
         return slots < self.n_children.unsqueeze(1)
 
+    @functools.cached_property
+    def mean_children(self):
+        """Of the nodes with a choice; 1 without any."""
+        several = self.n_children[self.n_children > 1]
+        return float(several.double().mean()) if len(several) else 1.0
+
 
 class Trie:
     """Levels 0 .. L-1, leaves behind the last. Row 0 of `codes` is padding and is no leaf.

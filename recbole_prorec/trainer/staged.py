@@ -24,7 +24,7 @@ from recbole_prorec.trainer.decay import LearningRateDecay
 from recbole_prorec.trainer.stages import finished, progress_of, restore
 
 FULL_DECAY = 10**9  # steps, behind which an average uses its whole decay
-VERSION = 7  # raised when a change makes the artifacts of before wrong
+VERSION = 8  # raised when a change makes the artifacts of before wrong
 
 
 class StagedTrainer(Trainer):

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 PAIR_COST = 64  # products of a matrix product that one of a pair by itself takes as long as
-PAIRS_AT_ONCE = 8192  # their vectors stay in the processor's cache
+PAIRS_AT_ONCE = 2048  # their vectors stay in the processor's cache
 
 
 def child_log_probs(decoder, hidden, trie, node, level):

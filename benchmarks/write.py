@@ -11,9 +11,9 @@ Made by `python benchmarks/all.py`, or script by script; this file by `python be
 the median of the rounds, in each of which every variant ran once, with the lowest and the highest. MFLOP are operations of matrix products,
 by torch's formulas, per sample; MB are the bytes of all tensors that operators read and wrote, views apart, per sample: what would move if
 nothing stayed in a cache. "% of peak" is MFLOP x rate over the machine's fastest float32 product of 1024 x 1024 matrices, measured in the
-same rounds. "extra MiB" is the peak resident memory of one call above what the process held before it. What was
-measured at a commit before the setting `exclude_seen` ranks items of the history too, and the whole pipeline was measured with 256 codes a
-level, where the default is as many as the catalogue fills.
+same rounds. "extra MiB" is the peak resident memory of one call above what the process held before it. The whole
+pipeline was measured with 256 codes a level, where the default is as many as the catalogue fills, and before items of the history were left
+out, as were the exactness of the beam and the quality.
 """
 
 

@@ -76,6 +76,7 @@ def exact(flags):
     with scratch():
         _, network, _, _, _, test_data = load_data_and_model(flags.checkpoint)
         network.eval()
+        network.ranking = "generative"
         with torch.no_grad():
             *histories, targets = test_users(network, test_data, flags.test_users)
             best = network.exact_scores(*histories).topk(10).indices
@@ -89,8 +90,8 @@ def exact(flags):
 
 
 def test_users(network, test_data, number):
-    """Histories [U, T], their lengths and test items [U] of the first users, for generative ranking."""
-    network.ranking, found = "generative", []
+    """Histories [U, T], their lengths and test items [U] of the first users."""
+    found = []
     for interaction, _, _, items in test_data:
         found.append((interaction[network.ITEM_SEQ], interaction[network.ITEM_SEQ_LEN], items))
     return [torch.cat(parts)[:number] for parts in zip(*found)]

@@ -12,6 +12,7 @@ from recbole.trainer import Trainer
 
 from recbole_prorec.artifacts import ArtifactStore, fingerprint
 from recbole_prorec.compare import results
+from recbole_prorec.trainer.stages import finished
 
 STAGE = "training"
 KEEP_SECONDS = 60  # between two states that are kept; an epoch of a small data set is over sooner than its state is written
@@ -21,7 +22,8 @@ class Progress:
     """How far one run's training has come, in a folder, under a fingerprint of all that the run depends on."""
 
     def __init__(self, folder, run):
-        self.store, self.key = ArtifactStore(folder, setting="--output"), fingerprint(results.conditions(run))
+        self.conditions = results.conditions(run)  # taken here: the files may have changed since the comparison began
+        self.store, self.key = ArtifactStore(folder, setting="--output"), fingerprint(self.conditions)
         self.state = self.store.load_state(STAGE, self.key)
         self.seconds = self.cpu_seconds = 0.0  # spent by the processes before
         self.best = None
@@ -30,7 +32,8 @@ class Progress:
         """As trainer.fit, from the last epoch that was kept."""
         if not _is_plain(trainer):
             return trainer.fit(train_data, valid_data, saved=saved, show_progress=False)
-        self.started = self.kept = time.perf_counter(), time.process_time()
+        self.started = time.perf_counter(), time.process_time()
+        self.kept = self.started[0]
         if self.state is not None:
             self._restore(self.state, trainer, train_data, saved)
             trainer.logger.info(f"Resumed after epoch {self.state['epoch']}, from {self.store.folder}.")
@@ -40,10 +43,10 @@ class Progress:
         def after_epoch(epoch, _):
             if saved and trainer.cur_step == 0:
                 self.best = [epoch, _weights(trainer.model)]
-            ended = trainer.cur_step > trainer.stopping_step or epoch + 1 >= trainer.epochs
-            if ended or time.perf_counter() - self.kept[0] >= KEEP_SECONDS:
+            ended = finished(trainer, epoch)
+            if ended or time.perf_counter() - self.kept >= KEEP_SECONDS:
                 self.store.save_state(STAGE, self.key, self._state(trainer, train_data, epoch, ended))
-                self.kept = time.perf_counter(), time.process_time()
+                self.kept = time.perf_counter()
 
         return trainer.fit(train_data, valid_data, saved=saved, show_progress=False, callback_fn=after_epoch)
 

@@ -22,7 +22,7 @@ from recbole_prorec.compare.stage_times import watch_stages
 from recbole_prorec.errors import InputError
 from recbole_prorec.model.generative import GENERATION
 from recbole_prorec.registry import Protocol
-from recbole_prorec.report.domination import domination_numbers, spaces
+from recbole_prorec.report.domination import domination_numbers, spaces_of
 
 
 def main():
@@ -45,8 +45,9 @@ def main():
 def train_and_test(run, command, checkpoints, progress):
     """The record and the arrays that are kept of a run."""
     (config, loaders, model, trainer, _), record = train(run, command, checkpoints, progress, saved=True)
-    domination = _domination(config, loaders[0]._dataset, model, trainer)
-    observer = RankObserver(trainer.eval_collector, config, _codes(model))
+    codes = _codes(model)
+    domination = _domination(config, loaders[0]._dataset, model, trainer, codes)
+    observer = RankObserver(trainer.eval_collector, config, codes)
     tested, seconds, _ = _timed(lambda: trainer.evaluate(loaders[2], load_best_model=True, show_progress=False))
     arrays, measured = observer.finish(loaders[0]._dataset, tested)
     seconds -= observer.seconds
@@ -64,7 +65,6 @@ def train_and_validate(run, command, checkpoints, progress):
 
 def train(run, command, checkpoints, progress, saved):
     """What `build` made, trained, and what is kept of the training."""
-    conditions = results.conditions(run)  # taken here: the files may have changed since the comparison began
     built = config, (train_data, valid_data, _), model, trainer, flops = build(run, checkpoints)
     with watch_stages() as stages:
         (best_valid_score, best_valid), *training = _timed(lambda: progress.fit(trainer, train_data, valid_data, saved))
@@ -77,7 +77,7 @@ def train(run, command, checkpoints, progress, saved):
         "settings": {name: _jsonable(value) for name, value in sorted(config.final_config_dict.items())
                      if name not in results.WITHOUT_EFFECT},
         "threads": torch.get_num_threads(), "commit": commit(), "machine": machine(), "versions": versions(),
-        "command": command, **conditions,
+        "command": command, **progress.conditions,
     }
 
 
@@ -86,12 +86,12 @@ def _codes(model):
     return model.codes.cpu().numpy() if getattr(model, "stage", None) == GENERATION else None
 
 
-def _domination(config, dataset, model, trainer):
+def _domination(config, dataset, model, trainer, codes):
     """What survives of each modality in the codes of PRORec; {} of other models."""
-    if _codes(model) is None or not hasattr(model, "aligned"):
+    if codes is None or not hasattr(model, "aligned"):
         return {}
-    found = spaces(model.aligned, trainer.text(dataset)[0], config["integrated_embedding"])
-    return {"domination": domination_numbers(found, _codes(model))}
+    spaces = spaces_of(model.aligned, trainer.text(dataset)[0], config["integrated_embedding"])
+    return {"domination": domination_numbers(spaces, codes)}
 
 
 def build(run, checkpoints):

@@ -18,7 +18,7 @@ MOST_ITEMS = 2000  # that are compared pair by pair
 DECIMALS = 10  # cosines that differ by less are tied, not apart by rounding
 
 
-def spaces(aligned, text, kind):
+def spaces_of(aligned, text, kind):
     """{"E_C", "E_T", "E_S", "naive", "integrated": [n_items, D]} of aligned [n_items, 2 D] = [E_C, E_T], text [n_items, D_text] and the
     setting integrated_embedding."""
     collaborative, adapted = aligned.chunk(2, dim=1)

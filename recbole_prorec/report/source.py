@@ -15,7 +15,7 @@ from recbole_prorec.data.histories import Histories
 from recbole_prorec.errors import InputError
 from recbole_prorec.inference.checkpoint import read_parts
 from recbole_prorec.inference.recommender import load
-from recbole_prorec.report.domination import spaces
+from recbole_prorec.report.domination import spaces_of
 from recbole_prorec.text.encoder import text_embeddings
 from recbole_prorec.text.item_text import item_texts
 
@@ -134,4 +134,4 @@ def _spaces(recommender, config):
         ArtifactStore(config["cache_dir"]), recommender.item_keys, _item_file(config), config["text_template"], config["text_encoder"],
         config["text_embedding_file"], config["text_batch_size"], "cpu", False, config["ITEM_ID_FIELD"], config["field_separator"],
         config["encoding"] or "utf-8")
-    return spaces(recommender.network.aligned, torch.from_numpy(text), config["integrated_embedding"])
+    return spaces_of(recommender.network.aligned, torch.from_numpy(text), config["integrated_embedding"])

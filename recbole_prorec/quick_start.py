@@ -35,11 +35,14 @@ def run(args, settings):
     _check_devices(args.nproc)
     from recbole.quick_start import quick_start
 
+    from recbole_prorec.nn.memory import keep_pages
+
     # RecBole's Config reads its settings from here; the flags that are no settings are left out, or they would override themselves
     sys.argv[1:] = [f"--model={args.model}", f"--dataset={args.dataset}", *settings]
     Protocol.for_all_models = True
     quick_start.run_recboles = run_recboles_by_protocol
     _announce_protocol(args.dataset)
+    keep_pages("cpu")  # for RecBole's models too, on whichever device: nothing is known of it yet, and beside a GPU it does no harm
     return quick_start.run(args.model, args.dataset, config_file_list=files, nproc=args.nproc, world_size=args.world_size, ip=args.ip,
                            port=args.port, group_offset=args.group_offset)
 

@@ -21,6 +21,7 @@ from recbole_prorec.compare.progress import Progress
 from recbole_prorec.compare.stage_times import watch_stages
 from recbole_prorec.errors import InputError
 from recbole_prorec.model.generative import GENERATION
+from recbole_prorec.nn.memory import keep_pages
 from recbole_prorec.registry import Protocol
 from recbole_prorec.report.domination import domination_numbers, spaces_of
 
@@ -106,6 +107,7 @@ def build(run, checkpoints):
     Protocol.for_all_models = True
     settings = {"show_progress": False, **run.settings, "checkpoint_dir": checkpoints}
     config = Config(model=run.model, dataset=run.dataset, config_dict=settings)
+    keep_pages(config["device"])
     init_seed(config["seed"], config["reproducibility"])
     init_logger(config)
     dataset = create_dataset(config)

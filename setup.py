@@ -6,6 +6,7 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
+HYPER = ["hyperopt==0.2.5", "setuptools<82"]  # what RecBole's HyperTuning runs with; hyperopt imports pkg_resources
 
 
 class BuildWithProperties(build_py):
@@ -47,12 +48,12 @@ setup(
         "tqdm",
     ],
     extras_require={
-        "test": ["pytest", "matplotlib", "fastapi", "uvicorn", "httpx", "schemathesis", "hypothesis"],
+        "test": ["pytest", "matplotlib", "fastapi", "uvicorn", "httpx", "schemathesis", "hypothesis", *HYPER],
         "bench": ["cornac==3.0.1", "torch-rechub==0.9.0", "transformers"],  # what benchmarks/ measures us against
         "serve": ["fastapi", "uvicorn"],  # prorec serve
         "report": ["matplotlib"],  # prorec report
         "compare": ["matplotlib"],  # the plot of compare_recbole
-        "hyper": ["hyperopt==0.2.5", "setuptools<82"],  # what RecBole's HyperTuning runs with; hyperopt imports pkg_resources
+        "hyper": HYPER,
     },
     entry_points={"console_scripts": ["run_recbole=recbole_prorec.quick_start:main", "compare_recbole=recbole_prorec.compare.command:main",
                                       "prorec=recbole_prorec.command:main"]},

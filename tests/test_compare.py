@@ -342,6 +342,13 @@ def test_finished_runs_become_tables_are_not_run_again_and_survive_other_setting
     text = Path("results/tiny.md").read_text("utf-8")
     assert "other conditions than those of now" in text and "- tiny/Pop-1: settings.epochs: 1 then, 2 now" in text
 
+    assert "different machines" not in text
+    record = json.loads((comparison.folder / "tiny/Pop-1.json").read_text("utf-8"))
+    record["machine"]["cpu"] = "another"
+    (comparison.folder / "tiny/Pop-1.json").write_text(json.dumps(record), encoding="utf-8")
+    assert compare(tiny, "--tables") == 0
+    assert re.search(r"of different machines \(.*another.*\): their seconds do not compare", Path("results/tiny.md").read_text("utf-8"))
+
     (comparison.folder / "tiny/Pop-1.npz").write_bytes(b"half")
     assert compare(tiny) == command.USAGE_ERROR
     assert "Pop-1.json is damaged" in capsys.readouterr().err
@@ -416,7 +423,7 @@ def test_entries_tested_on_different_items_are_not_compared():
     comparison = make_comparison({**PLAIN, "topk": [5]})
     record = {"model": "Pop", "seed": 1, "stages": [], "test": {}, "depth": 5, "coverage": 1, "popularity": 1, "valid_metric": "ndcg@10",
               "best_valid_score": 1, "training_seconds": 1, "training_cpu_seconds": 1, "evaluation_seconds": 1, "n_users": 2,
-              "n_items": 9, "n_parameters": 1, "peak_memory_bytes": 1}
+              "n_items": 9, "n_parameters": 1, "peak_memory_bytes": 1, "machine": {"cpu": "x"}}
     arrays = {"user_keys": np.array(["a", "b"]), "above": np.array([0, 1]), "tied": np.array([0, 0])}
     runs = {("ml-100k", name): {1: (record, {**arrays, "target_keys": np.array(["x", target])})} for name, target in
             (("Pop", "y"), ("BPR", "z"))}

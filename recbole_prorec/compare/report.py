@@ -100,7 +100,9 @@ def _costs(rows):
     note = ("Training includes validation, and stages that the run found done by another one (`or more`: done outside of this comparison, "
             "at a cost not counted here). Seconds depend on what else the machine does, CPU seconds less. Peak memory: of the whole "
             "process.")
-    return f"{costs}\n\n{note}"
+    cpus = sorted({cpu for row in rows for cpu in row["cpus"]})
+    mixed = f" **These runs are of different machines ({', '.join(cpus)}): their seconds do not compare.**" if len(cpus) > 1 else ""
+    return f"{costs}\n\n{note}{mixed}"
 
 
 def _significance(comparison, tests):

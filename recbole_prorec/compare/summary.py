@@ -26,7 +26,7 @@ def load_runs(comparison):
 
 
 def summarize(comparison, runs):
-    """A row per data set and entry: {"dataset", "entry", "model", "seeds", "values": {name: {"mean", "std", "n" seeds}}}, and the tests."""
+    """A row per data set and entry: {"dataset", "entry", "model", "seeds", "cpus", "values": {name: {"mean", "std", "n"}}}; the tests."""
     computed = seconds_of_stages(record for seeds in runs.values() for record, _ in seeds.values())
     rows = [_row(dataset, entry, [record for record, _ in seeds.values()], computed) for (dataset, entry), seeds in runs.items()]
     return rows, _tests(comparison, runs)
@@ -36,8 +36,9 @@ def _row(dataset, entry, records, computed):
     values = [_values(record, computed) for record in records]
     unknown = any(full_seconds(record, computed)[1] for record in records)
     return {"dataset": dataset, "entry": entry, "model": records[0]["model"], "seeds": [record["seed"] for record in records],
-            "cost_of_a_stage_unknown": unknown, "values": {name: _spread([value[name] for value in values if name in value])
-                                                           for name in dict.fromkeys(name for value in values for name in value)}}
+            "cpus": sorted({record["machine"]["cpu"] for record in records}), "cost_of_a_stage_unknown": unknown,
+            "values": {name: _spread([value[name] for value in values if name in value])
+                       for name in dict.fromkeys(name for value in values for name in value)}}
 
 
 def _values(record, computed):

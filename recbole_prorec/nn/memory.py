@@ -15,8 +15,8 @@ def keep_pages(device):
     """Have glibc keep freed memory of the process for the next step, on a CPU.
 
     A step's large tensors are mapped anew each time by default, and the kernel fills each of their pages with zeros: of TIGER's steps that
-    is a third of the time, of PRORec's stage 1 a sixth, of those of RecBole's SASRec with full softmax two thirds. Elsewhere than under
-    glibc it does nothing.
+    is a third of the time, of PRORec's stage 1 a sixth, of those of RecBole's SASRec with full softmax up to two thirds. Elsewhere than
+    under glibc it does nothing.
     """
     if torch.device(device).type == "cpu":
         _set()

@@ -398,6 +398,13 @@ def test_a_killed_training_of_recboles_ends_as_one_that_was_not(tiny, tmp_path, 
         np.testing.assert_array_equal(resumed[1][name], array)
 
 
+def test_pages_are_kept_for_stock_models_too(tiny, tmp_path, monkeypatch):
+    kept = []
+    monkeypatch.setattr(worker, "keep_pages", kept.append)
+    config = worker.build(make_comparison({**tiny, "entries": ["BPR"]}).runs()[0], str(tmp_path / "checkpoints"))[0]
+    assert kept == [config["device"]]
+
+
 def test_training_interactions_are_counted_alike_for_sequential_and_general_models(tiny, tmp_path):
     tiny["entries"] = ["BPR", {"name": "SASRec", "settings": {"loss_type": "CE"}}]
     counts, users = [], []

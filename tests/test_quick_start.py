@@ -12,6 +12,7 @@ from recbole.quick_start import quick_start as stock
 
 from recbole_prorec import quick_start, registry
 from recbole_prorec.errors import InputError
+from recbole_prorec.nn import memory
 
 
 @pytest.fixture
@@ -54,6 +55,13 @@ def test_the_command_puts_stock_models_under_the_protocol_and_says_so(command, c
     assert stock.run_recboles is quick_start.run_recboles_by_protocol
     out = capsys.readouterr().out
     assert out.count("\n") == 1 and "standard protocol" in out and "ml-100k.yaml" in out
+
+
+def test_the_command_keeps_pages_for_stock_models_too(command, calls, monkeypatch):
+    kept = []
+    monkeypatch.setattr(memory, "keep_pages", kept.append)
+    assert command("--model=SASRec") == 0
+    assert kept == ["cpu"] and calls
 
 
 def test_a_data_set_without_a_protocol_is_not_announced_as_having_one(command, calls, capsys):

@@ -342,12 +342,14 @@ def test_finished_runs_become_tables_are_not_run_again_and_survive_other_setting
     text = Path("results/tiny.md").read_text("utf-8")
     assert "other conditions than those of now" in text and "- tiny/Pop-1: settings.epochs: 1 then, 2 now" in text
 
-    assert "different machines" not in text
+    assert "different machines" not in text and "resumed" not in text
     record = json.loads((comparison.folder / "tiny/Pop-1.json").read_text("utf-8"))
-    record["machine"]["cpu"] = "another"
+    record["machine"]["cpu"], record["resumed"] = "another", True
     (comparison.folder / "tiny/Pop-1.json").write_text(json.dumps(record), encoding="utf-8")
     assert compare(tiny, "--tables") == 0
-    assert re.search(r"of different machines \(.*another.*\): their seconds do not compare", Path("results/tiny.md").read_text("utf-8"))
+    text = Path("results/tiny.md").read_text("utf-8")
+    assert re.search(r"of different machines \(.*another.*\): their seconds do not compare", text)
+    assert re.search(r"Killed and resumed, without the seconds .*: Pop \(1\)\.", text)
 
     (comparison.folder / "tiny/Pop-1.npz").write_bytes(b"half")
     assert compare(tiny) == command.USAGE_ERROR
@@ -394,6 +396,7 @@ def test_a_killed_training_of_recboles_ends_as_one_that_was_not(tiny, tmp_path, 
     for name in ("test", "valid", "best_valid_score", "unseen"):
         assert resumed[0][name] == whole[0][name]
     assert resumed[0]["stages"] == [] and resumed[0]["training_seconds"] > 0
+    assert resumed[0]["resumed"] and not whole[0]["resumed"]
     for name, array in whole[1].items():
         np.testing.assert_array_equal(resumed[1][name], array)
 

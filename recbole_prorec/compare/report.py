@@ -102,7 +102,9 @@ def _costs(rows):
             "process.")
     cpus = sorted({cpu for row in rows for cpu in row["cpus"]})
     mixed = f" **These runs are of different machines ({', '.join(cpus)}): their seconds do not compare.**" if len(cpus) > 1 else ""
-    return f"{costs}\n\n{note}{mixed}"
+    resumed = [f"{row['entry']} ({', '.join(map(str, row['resumed']))})" for row in rows if row["resumed"]]
+    partly = f" Killed and resumed, without the seconds of the epochs that this lost: {', '.join(resumed)}." if resumed else ""
+    return f"{costs}\n\n{note}{partly}{mixed}"
 
 
 def _significance(comparison, tests):

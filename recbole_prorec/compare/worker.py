@@ -73,7 +73,7 @@ def train(run, command, checkpoints, progress, saved):
         "dataset": run.dataset, "entry": run.entry, "model": run.model, "seed": run.seed,
         "valid": _plain(best_valid), "valid_metric": config["valid_metric"].lower(), "valid_metric_bigger": config["valid_metric_bigger"],
         "best_valid_score": float(best_valid_score), "training_seconds": training[0] + progress.seconds,
-        "training_cpu_seconds": training[1] + progress.cpu_seconds, "stages": stages,
+        "training_cpu_seconds": training[1] + progress.cpu_seconds, "stages": stages, "resumed": progress.state is not None,
         "n_parameters": sum(parameter.numel() for parameter in model.parameters()), "flops": flops,
         "settings": {name: _jsonable(value) for name, value in sorted(config.final_config_dict.items())
                      if name not in results.WITHOUT_EFFECT},

@@ -106,6 +106,8 @@ def test_without_seen_items_lists_are_full_and_keep_their_order(checkpoint, rank
     narrow = loaded(checkpoint, ranking=ranking, fusion_scope=fusion_scope, beam_size=20)
     for keys, history in zip(narrow.recommend(HISTORIES, k=20, exclude_seen=True, return_scores=False), HISTORIES):
         assert len(set(keys)) == 20 and not set(keys) & set(history)
+    read_whole = [history for history in HISTORIES if len(history) <= narrow.max_length]
+    assert read_whole and narrow.recommend(read_whole, k=20, exclude_seen=True) == narrow.recommend(read_whole, k=20)
 
 
 def test_unknown_keys_are_passed_over_if_told(recommender):

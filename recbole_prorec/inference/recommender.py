@@ -78,8 +78,8 @@ class Recommender:
 
         Args:
             histories: lists of item keys, the latest item last. The model reads the last `max_length` of them.
-            exclude_seen: leave out every item of the history, also of the part that the model does not read; the beam becomes wider for
-                it, so that lists stay full. False: none. None: as the model was evaluated, which with its setting `exclude_seen` leaves
+            exclude_seen: leave out every item of the history, also of the part that the model does not read, for which the beam becomes
+                wider, so that lists stay full. False: none. None: as the model was evaluated, which with its setting `exclude_seen` leaves
                 out the part that it reads.
             drop_unknown: pass over keys that the model does not know, in the place of an error.
 
@@ -136,14 +136,15 @@ class Recommender:
         """Rows that take beams of the same size: (rows, size)."""
         by_size = {}
         for row, history in enumerate(ids):
-            by_size.setdefault(self._size(k, len(set(history)) if exclude_seen else 0), []).append(row)
+            not_read = set(history).difference(history[-self.max_length:]) if exclude_seen else ()  # to the others no beam goes
+            by_size.setdefault(self._size(k, len(not_read)), []).append(row)
         for size, rows in by_size.items():
             for first in range(0, len(rows), BATCH_SIZE):
                 yield rows[first:first + BATCH_SIZE], size
 
     def _size(self, k, n_excluded):
-        """How many items to look for. Room for the excluded ones goes up in powers of two: that few sizes occur, and that a list depends
-        on its own history alone."""
+        """How many items to look for. Room for those that are excluded afterwards goes up in powers of two: that few sizes occur, and that a
+        list depends on its own history alone."""
         room = 1 << (n_excluded - 1).bit_length() if n_excluded else 0
         return min((k if self.network.is_exhaustive else self.network.beam_size) + room, self.n_items)
 

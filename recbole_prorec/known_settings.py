@@ -26,6 +26,26 @@ def check_names_of_settings(settings, models):
             raise InputError(f"{name!r} is no setting of {' or '.join(dict.fromkeys(models))}, nor of RecBole's own. {hint}")
 
 
+def check_flags(settings, files, model):
+    """Raise InputError for one of `settings`, ["--key=value", ...], that nothing reads, which is a slip, or for a file of --config_files
+    that cannot be read; what a file brings along may be for others, and a flag may change it."""
+    brought = set().union(*map(_names_in, files))
+    names = (setting[2:].partition("=")[0] for setting in settings)
+    check_names_of_settings([name for name in names if name not in brought], [model])
+
+
+def _names_in(file):
+    """Names of the settings of a file that is passed by --config_files."""
+    try:
+        found = yaml.load(Path(file).read_text(encoding="utf-8"), Loader=yaml.FullLoader)  # RecBole's
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"--config_files: {file} cannot be read ({' '.join(str(error).split())}). Expected yaml files, separated by "
+                         "blanks.") from error
+    if not isinstance(found, dict):
+        raise InputError(f"--config_files: {file} holds {type(found).__name__}; expected settings as key: value.")
+    return found.keys()
+
+
 @functools.lru_cache(maxsize=None)
 def settings_of(model):
     """The names of all settings that a run of this model can read."""

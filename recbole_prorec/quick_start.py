@@ -2,13 +2,10 @@
 
 import argparse
 import sys
-from pathlib import Path
-
-import yaml
 
 from recbole_prorec.errors import InputError
 from recbole_prorec.import_hooks import after_import
-from recbole_prorec.known_settings import check_names_of_settings
+from recbole_prorec.known_settings import check_flags
 from recbole_prorec.registry import Protocol, check_model, properties_file
 
 USAGE_ERROR, INTERRUPTED = 2, 130
@@ -31,7 +28,7 @@ def run(args, settings):
     """RecBole's quick start, for its models and ours, under the data set's standard protocol."""
     check_model(args.model)
     files = args.config_files.split() if args.config_files else None
-    _check_names(settings, files or [], args.model)
+    check_flags(settings, files or [], args.model)
     _check_devices(args.nproc)
     from recbole.quick_start import quick_start
 
@@ -70,25 +67,6 @@ def _check_setting(setting):
     if not setting.startswith("--") or setting.count("=") != 1:
         raise InputError(f"expected settings as --key=value, got {setting!r}. Write key and value as one word; a value with '=' in it goes "
                          f"into a yaml file, passed by --config_files.")
-
-
-def _check_names(settings, files, model):
-    """A flag that nothing reads is a slip; what a file brings along may be for others, and a flag may change it."""
-    brought = set().union(*map(_keys, files))
-    names = (setting[2:].partition("=")[0] for setting in settings)
-    check_names_of_settings([name for name in names if name not in brought], [model])
-
-
-def _keys(file):
-    """Names of the settings of a file that is passed by --config_files."""
-    try:
-        found = yaml.load(Path(file).read_text(encoding="utf-8"), Loader=yaml.FullLoader)  # RecBole's
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"--config_files: {file} cannot be read ({' '.join(str(error).split())}). Expected yaml files, separated by "
-                         "blanks.") from error
-    if not isinstance(found, dict):
-        raise InputError(f"--config_files: {file} holds {type(found).__name__}; expected settings as key: value.")
-    return found.keys()
 
 
 def _check_devices(nproc):

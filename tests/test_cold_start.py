@@ -117,7 +117,9 @@ def test_other_commands_take_no_settings():
 
 
 @pytest.mark.parametrize("flag, message", [
-    ("--epocs=3", "epochs"), ("--ranking=stage1", "new items need codes"), ("--quantizer=rqvae", "residual_kmeans"),
+    ("--epocs=3", "epochs"), ("--config_files=nope.yaml", "nope.yaml cannot be read"), ("--seed=-1", "--seed is -1"),
+    ("--load_col={'inter':['user_id','item_id']}", "have no timestamp"),
+    ("--ranking=stage1", "new items need codes"), ("--quantizer=rqvae", "residual_kmeans"),
 ])
 def test_what_cannot_work_is_refused_before_any_training(arguments, capsys, monkeypatch, flag, message):
     monkeypatch.setattr(experiment, "_train", None)

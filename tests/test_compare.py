@@ -342,6 +342,12 @@ def test_finished_runs_become_tables_are_not_run_again_and_survive_other_setting
     text = Path("results/tiny.md").read_text("utf-8")
     assert "other conditions than those of now" in text and "- tiny/Pop-1: settings.epochs: 1 then, 2 now" in text
 
+    wider = {**tiny, "entries": ["Pop", {"name": "BPR", "settings": {"embedding_size": 9}}]}
+    assert compare(wider, "--entries", "BPR") == command.USAGE_ERROR
+    assert compare(wider, "--entries", "Pop") == 0  # nothing is asked of the others
+    text = Path("results/tiny.md").read_text("utf-8")
+    assert "- tiny/BPR-1: settings.embedding_size: 8 then, 9 now" in text
+
     assert "different machines" not in text and "resumed" not in text
     record = json.loads((comparison.folder / "tiny/Pop-1.json").read_text("utf-8"))
     record["machine"]["cpu"], record["resumed"] = "another", True

@@ -149,6 +149,11 @@ def test_files_of_every_kind_give_the_same_items(tmp_path, name, content):
     assert read_new_items(tmp_path / name, "{title}") == (["new1"], ["a new one, and cheap"])
 
 
+def test_a_whole_number_is_a_key_in_files_too(tmp_path):
+    (tmp_path / "new.jsonl").write_text('{"item": 50, "text": "a new one"}', encoding="utf-8")
+    assert read_new_items(tmp_path / "new.jsonl") == (["50"], ["a new one"])
+
+
 # Models of before
 
 def test_a_checkpoint_of_before_recommends_and_says_why_it_takes_no_new_items(trained, tmp_path):
@@ -206,6 +211,8 @@ def test_a_last_level_without_a_free_code_is_one_clear_error(trained):
     ("new.jsonl", '{"item": "a"}', "line 1: expected"), ("new.jsonl", '\n{"item": "a", "text": 7}', "line 2: expected the text of 'a'"),
     ("new.csv", "item,title\na,b", "columns item, title"),
     ("new.csv", "item,text\na,b,c", "line 2: expected 2 columns"), ("new.csv", "", "(none)"),
+    ("new.csv", 'item,text\na,"b\nc,d', "cannot be read as csv: unexpected end of data"),
+    ("new.jsonl", '{"item": ["a"], "text": "b"}', "line 1: expected item keys as text, got ['a']"),
     ("new.txt", "a", "none of .item, .csv and .jsonl"),
     ("absent.jsonl", None, "cannot be read")])
 def test_files_of_items_that_cannot_be_read_are_one_clear_error(trained, tmp_path, capsys, name, text, message):

@@ -309,6 +309,11 @@ def test_data_that_is_gone_or_another_is_refused(tiny_dataset, tmp_path, capsys)
     assert "tiny.inter is not in" in refused(capsys, *arguments)
 
 
+def test_a_split_without_test_rows_is_refused(tiny_dataset, tmp_path, capsys):
+    run = Run(tiny_dataset, eval_args={"split": {"LS": "valid_only"}, "order": "TO", "group_by": "user", "mode": "full"}).fit()
+    assert "has no test rows" in refused(capsys, "--checkpoint", run.trainer.saved_model_file, "--output", tmp_path / "out")
+
+
 def test_without_the_item_file_keys_stand_for_titles_of_ready_made_embeddings(tiny_dataset, tmp_path):
     run = Run(tiny_dataset).fit()
     (tiny_dataset.folder / "tiny.item").unlink()

@@ -7,7 +7,7 @@ from recbole_prorec.cold_start.experiment import cold_start
 from recbole_prorec.cold_start.measure import LATEST
 from recbole_prorec.compare.machine import commit, machine, versions
 from recbole_prorec.errors import InputError
-from recbole_prorec.known_settings import check_names_of_settings
+from recbole_prorec.known_settings import check_flags
 
 WAYS = {"PRORec": "the trained model, the held-out items added by their texts; every item is scored, without a beam",
         "text neighbours": f"cosine to the mean text embedding of the latest {LATEST} items of the history, by the same encoder",
@@ -26,18 +26,24 @@ def add_cold_start(commands):
 
 
 def run(args):
-    check_names_of_settings([setting[2:].split("=")[0] for setting in args.settings], ["PRORec"])
+    files = args.config_files.split() if args.config_files else None
+    check_flags(args.settings, files or [], "PRORec")
     folder = Path(args.output)
+    if (folder / "cold_start.json").exists():
+        raise InputError(f"{folder} holds the report of another run. Give another folder.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"the folder {folder} cannot be made ({error}). Give another one.") from error
-    files = args.config_files.split() if args.config_files else None
     report = cold_start(args.dataset, files, args.share, args.seed, [f"--seed={args.seed}", *args.settings])
     report["made with"] = {"commit": commit(), **machine(), **versions()}
-    (folder / "cold_start.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    (folder / "cold_start.md").write_text(as_markdown(report), encoding="utf-8")
-    print(as_markdown(report))
+    print(as_markdown(report))  # first: it cost a training, and the folder may be full
+    try:
+        (folder / "cold_start.md").write_text(as_markdown(report), encoding="utf-8")
+        (folder / "cold_start.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"the report above cannot be written to {folder} ({error}). Keep it from here, or make room and run the command "
+                         "again.") from error
 
 
 def as_markdown(report):

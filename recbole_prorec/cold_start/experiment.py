@@ -24,6 +24,8 @@ def cold_start(dataset, config_files, share, seed, settings):
     """
     if not 0 < share < 1:
         raise InputError(f"--share is {share}; expected a share of the items between 0 and 1, such as 0.1.")
+    if seed < 0:
+        raise InputError(f"--seed is {seed}; expected a whole number of at least 0.")
     config, whole = _dataset(dataset, config_files, settings)
     keys, histories = _histories(whole)
     cold = set(np.random.default_rng(seed).permutation(keys)[: max(1, round(share * len(keys)))].tolist())
@@ -66,6 +68,9 @@ def _dataset(dataset, config_files, settings):
 def _histories(dataset):
     """All item keys, and every user's in the order of time."""
     rows = dataset.inter_feat
+    if dataset.time_field not in rows:
+        raise InputError(f"the interactions have no {dataset.time_field}, by which a user's last item is known; expected it among the "
+                         "columns of load_col.")
     users, items, times = (rows[field].to_numpy() for field in (dataset.uid_field, dataset.iid_field, dataset.time_field))
     order = np.lexsort((np.arange(len(users)), times, users))
     keys = dataset.field2id_token[dataset.iid_field]

@@ -84,7 +84,7 @@ def _run(comparison, runs, chosen, args):
     """Those of the chosen runs that are not finished -> {name: reason} of the failed, {name: what has changed} of the finished before."""
     changes = {run.name: results.check_conditions(comparison.folder, run) for run in runs}
     if not args.tables:
-        _refuse_changes(comparison, changes)
+        _refuse_changes(comparison, {run.name: changes[run.name] for run in chosen})
     folder = _make(comparison)
     left = [run for run in runs if changes[run.name] is None]
     print(f"compare_recbole: {len(runs)} runs, {len(runs) - len(left)} of them finished before, in {folder}", flush=True)

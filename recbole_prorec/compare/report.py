@@ -99,7 +99,7 @@ def _costs(rows):
     costs = table(["entry", "training, s", "training, CPU s", "test, ms per user", "parameters", "peak memory, MiB"], body)
     note = ("Training includes validation, and stages that the run found done by another one (`or more`: done outside of this comparison, "
             "at a cost not counted here). Seconds depend on what else the machine does, CPU seconds less. Peak memory: of the whole "
-            "process.")
+            "process; where it found stages done, without what their training took.")
     cpus = sorted({cpu for row in rows for cpu in row["cpus"]})
     mixed = f" **These runs are of different machines ({', '.join(cpus)}): their seconds do not compare.**" if len(cpus) > 1 else ""
     resumed = [f"{row['entry']} ({', '.join(map(str, row['resumed']))})" for row in rows if row["resumed"]]

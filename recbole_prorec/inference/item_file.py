@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from recbole_prorec.errors import InputError
+from recbole_prorec.inference.recommender import item_key
 from recbole_prorec.text.item_text import item_texts, read_item_fields
 
 FORMATS = 'a RecBole .item file, a .csv file with the columns item and text, or a .jsonl file of {"item": "i1", "text": "..."}'
@@ -31,16 +32,21 @@ def _content(path):
 
 
 def _csv_rows(path, content):
-    reader = csv.DictReader(io.StringIO(content, newline=""))
+    try:
+        return list(_rows_of(path, csv.DictReader(io.StringIO(content, newline=""), strict=True)))
+    except csv.Error as error:
+        raise InputError(f"{path} cannot be read as csv: {error}. A quote that opens a text has to end it too, and one inside a text is "
+                         "doubled.") from error
+
+
+def _rows_of(path, reader):
     if not {"item", "text"} <= set(reader.fieldnames or ()):
         raise InputError(f"{path} has the columns {', '.join(reader.fieldnames or ()) or '(none)'}; expected item and text. Name them so.")
-    rows = []
     for row in reader:
         if None in row or row["item"] is None or row["text"] is None:
             raise InputError(f"{path}, line {reader.line_num}: expected {len(reader.fieldnames)} columns ({', '.join(reader.fieldnames)}). "
                              'Mend the line; a text with a comma stands in "quotes".')
-        rows.append((row["item"], row["text"]))
-    return rows
+        yield row["item"], row["text"]
 
 
 def _jsonl_rows(path, content):
@@ -55,4 +61,7 @@ def _json_row(place, line):
         raise InputError(f'{place}: expected {{"item": key, "text": text}}, found {line[:80]!r} ({error}).') from error
     if not isinstance(text, str):
         raise InputError(f"{place}: expected the text of {key!r} in quotes, found {text!r:.80}.")
-    return key, text
+    try:
+        return item_key(key), text
+    except InputError as error:
+        raise InputError(f"{place}: {error}") from error

@@ -57,7 +57,7 @@ class Recommender:
         """
         if (texts is None) == (text_embeddings is None):
             raise InputError("new items need either texts or text_embeddings; expected one of the two.")
-        keys = [_key(key) for key in _listed(keys)]
+        keys = [item_key(key) for key in _listed(keys)]
         check_can_grow(self.stored, self.source)
         check_new_keys(self.stored, keys)
         if texts is not None:
@@ -106,7 +106,7 @@ class Recommender:
 
     def read_history(self, history, k=1, exclude_seen=None, drop_unknown=False):
         """A history's item ids, once it is sure that k items can be recommended for it."""
-        keys = [_key(key) for key in _listed(history)]
+        keys = [item_key(key) for key in _listed(history)]
         unknown = [key for key in dict.fromkeys(keys) if key not in self.item_id]
         if unknown and not drop_unknown:
             more = f" and {len(unknown) - N_NAMED} more" if len(unknown) > N_NAMED else ""
@@ -143,8 +143,8 @@ class Recommender:
                 yield rows[first:first + BATCH_SIZE], size
 
     def _size(self, k, n_excluded):
-        """How many items to look for. Room for those that are excluded afterwards goes up in powers of two: that few sizes occur, and that a
-        list depends on its own history alone."""
+        """How many items to look for. Room for those that are excluded afterwards goes up in powers of two: that few sizes occur, and that
+        a list depends on its own history alone."""
         room = 1 << (n_excluded - 1).bit_length() if n_excluded else 0
         return min((k if self.network.is_exhaustive else self.network.beam_size) + room, self.n_items)
 
@@ -190,7 +190,7 @@ def _listed(values, what="item keys"):
     return values
 
 
-def _key(key):
+def item_key(key):
     """Item keys are text; a whole number stands for its digits."""
     if isinstance(key, bool) or not isinstance(key, (str, Integral)):
         raise InputError(f"expected item keys as text, got {key!r:.100}.")

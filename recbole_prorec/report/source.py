@@ -62,6 +62,9 @@ def read_source(path):
     train, valid, test = _splits(config, path)
     if tuple(map(str, train.field2id_token[train.iid_field])) != recommender.item_keys:
         raise InputError(f"the items in {config['data_path']} are not those that {path} was trained on. Give the data set as it was.")
+    if not len(test):
+        raise InputError(f"the split that {path} was trained with has no test rows (eval_args: {config['eval_args']}), which a report "
+                         "is of.")
     texts = _texts(config, recommender.item_keys)
     return Source(recommender, settings, parts["other_parameter"].get("curves") or {}, texts,
                   np.bincount(Histories.from_dataset(train).items, minlength=train.item_num), _cases(train, valid, test),

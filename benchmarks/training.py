@@ -46,7 +46,7 @@ def taught(made, batches, n_samples, n_targets):
 
     def run():
         trainer.batches, trainer.histories = lambda seed: batches, SimpleNamespace(n_targets=n_targets)
-        model.teacher.kept = None
+        model.teacher.forget()
         for epoch in range(trainer.epochs):
             trainer._train_epoch(batches, epoch)
         return trainer.epochs * n_samples

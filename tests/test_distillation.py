@@ -123,10 +123,23 @@ def test_what_would_not_fit_is_not_kept(monkeypatch):
     teacher = teacher_of(40, 3, 4)
     monkeypatch.setattr(distillation, "KEPT_BYTES", 2 * 20 * 4 - 1)
     teacher.keep([with_rows(batch_of(teacher))], 20)
-    assert teacher.kept is None
+    assert teacher.kept is None and len(teacher.kept_states) == 20
     monkeypatch.setattr(distillation, "KEPT_BYTES", 2 * 20 * 4)
     teacher.keep([with_rows(batch_of(teacher))], 20)
     assert teacher.kept is not None
+
+
+def test_dropout_is_drawn_once_whether_distributions_fit_or_not(monkeypatch):
+    teacher = teacher_of(40, 3, 4, dropout=True)
+    batch = with_rows(batch_of(teacher))
+    rows, found = torch.arange(batch[TARGETS].numel()), []
+    for kept_bytes in (2**20, 0, 0):
+        monkeypatch.setattr(distillation, "KEPT_BYTES", kept_bytes)
+        torch.manual_seed(0)
+        teacher.keep([batch], len(rows))
+        found += [teacher.soft_targets(batch, batch[INPUTS], batch[TARGETS]).at(rows, 0) for _ in range(2)]
+    torch.testing.assert_close(found[0], found[2], atol=1e-3, rtol=1e-3)
+    assert all(torch.equal(again, found[2]) for again in found[3:])
 
 
 def test_every_target_of_the_histories_is_kept_behind_its_own_history():

@@ -10,7 +10,7 @@ from recbole_prorec.nn.losses import block_width
 from recbole_prorec.nn.matmul import fast_matmul
 from recbole_prorec.nn.seen import exclude, seen_before
 
-KEPT_BYTES = 2**30  # of distributions kept for a whole data set; where they would take more, each step computes its own
+KEPT_BYTES = 2**31  # of distributions kept for a whole data set; where they would take more, each step computes them from the states
 
 
 class Teacher:
@@ -21,7 +21,7 @@ class Teacher:
     summed below each node of the trie, are exact targets for the distribution over codes at every level (ours).
 
     It teaches on the histories that it was trained on, and of those it is too sure: with its dropout, as in its own training, the generator
-    learns more from it (ours, measured: results/notes.md).
+    learns more from it, and most where that is drawn once for each target and not in every step (ours, measured: results/notes.md).
 
     Args:
         encoder: stage 1's; its dropout follows its mode. table: [n_items, D] what it reads and scores, row 0 padding. trie: of the codes.
@@ -31,7 +31,11 @@ class Teacher:
     def __init__(self, encoder, table, trie, exclude_seen=False):
         self.encoder, self.table, self.trie, self.exclude_seen = encoder, table.detach(), trie, exclude_seen
         self.leaves = self.table[trie.leaf_item]  # in this order the items below a node are a run
-        self.kept = None
+        self.forget()
+
+    def forget(self):
+        """What `keep` did."""
+        self.kept_states = self.kept = None
 
     @torch.no_grad()
     def states(self, inputs):
@@ -59,25 +63,31 @@ class Teacher:
 
     @torch.no_grad()
     def keep(self, batches, n_targets):
-        """Compute once what every epoch asks for again, if it `fits`.
+        """Draw the states behind all targets, with one dropout for every epoch; where they `fits`, compute the distributions too.
 
         Args:
-            batches: `WindowBatches` that ask for all targets. n_targets: of the data set.
+            batches: `WindowBatches` that ask for all targets. n_targets: N of the data set.
         """
-        self.kept = None
-        if not self.fits(n_targets):
-            return
-        self.kept = KeptTargets(self.trie, n_targets, ((batch[TARGET_ROWS][batch[TARGETS] > 0],
-                                                        self.soft_targets(batch, batch[INPUTS], batch[TARGETS])) for batch in batches))
+        self.forget()
+        states = self.table.new_empty(n_targets, self.table.shape[1])
+        for batch in batches:
+            wanted = batch[TARGETS] > 0
+            states[batch[TARGET_ROWS][wanted]] = self.states(batch[INPUTS])[wanted]
+        self.kept_states = states
+        if self.fits(n_targets):
+            self.kept = KeptTargets(self.trie, n_targets, ((batch[TARGET_ROWS][batch[TARGETS] > 0],
+                                                            self.soft_targets(batch, batch[INPUTS], batch[TARGETS])) for batch in batches))
 
     def soft_targets(self, batch, inputs, targets):
         """What the teacher expects in the place of the targets [B, T] that are asked for. batch: with TARGET_ROWS, what was kept of them
         is used."""
         wanted = targets > 0
-        if self.kept is None or TARGET_ROWS not in batch:
-            seen = seen_before(inputs, targets) if self.exclude_seen else None
-            return SoftTargets(self, targets[wanted], self.states(inputs)[wanted], seen)
-        return self.kept.of(batch[TARGET_ROWS][wanted], targets[wanted])
+        rows = batch[TARGET_ROWS][wanted] if TARGET_ROWS in batch else None
+        if rows is not None and self.kept is not None:
+            return self.kept.of(rows, targets[wanted])
+        seen = seen_before(inputs, targets) if self.exclude_seen else None
+        states = self.states(inputs)[wanted] if rows is None or self.kept_states is None else self.kept_states[rows]
+        return SoftTargets(self, targets[wanted], states, seen)
 
 
 class SoftTargets:

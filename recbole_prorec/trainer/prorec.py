@@ -56,15 +56,16 @@ class PRORecTrainer(StagedTrainer):
 
     def _train_epoch(self, *args, **kwargs):
         model = self.model
-        if model.stage == GENERATION and model.distillation_weight and model.teacher.kept is None:
+        if model.stage == GENERATION and model.distillation_weight and model.teacher.kept_states is None:
             self._ask_teacher(model.teacher, self.histories.n_targets)
         return super()._train_epoch(*args, **kwargs)
 
     def _ask_teacher(self, teacher, n_targets):
-        if teacher.fits(n_targets):
-            self.model.train()
-            torch.manual_seed(self.config["seed"])  # for the teacher's dropout, wherever training goes on
-            teacher.keep(self.batches(self.config["seed"]), n_targets)
+        self.model.train()
+        torch.manual_seed(self.config["seed"])  # for the teacher's dropout, wherever training goes on
+        teacher.keep(self.batches(self.config["seed"]), n_targets)
+        if teacher.kept is None:
+            self.heading("What stage 1 expects of every target is too much to be kept: each step computes its own, which takes longer")
 
     def finish(self, valid_data, show_progress):
         """Of a few fusion weights, the one with the best validation metric over the beam's items; weight 0 is the generative ranking."""

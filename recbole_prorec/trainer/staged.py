@@ -21,10 +21,9 @@ from recbole_prorec.tokenizer.quantizer import make_quantizer, quantize
 from recbole_prorec.tokenizer.semantic_ids import SemanticIds
 from recbole_prorec.trainer.average import WeightAverage
 from recbole_prorec.trainer.decay import LearningRateDecay
-from recbole_prorec.trainer.stages import finished, progress_of, restore
+from recbole_prorec.trainer.stages import VERSIONS, finished, progress_of, restore
 
 FULL_DECAY = 10**9  # steps, behind which an average uses its whole decay
-VERSION = 8  # raised when a change makes the artifacts of before wrong
 
 
 class StagedTrainer(Trainer):
@@ -150,6 +149,7 @@ class StagedTrainer(Trainer):
         self.eval_step = min(self.config["eval_step"], self.epochs)
         if self.tensorboard_folder is not None:
             self.tensorboard = SummaryWriter(os.path.join(self.tensorboard_folder, stage))
+        self.model.zero_grad()  # of the stage before, which clip_grad_norm would count
         if fresh:
             self.start_epoch, self.cur_step, self.best_valid_result = 0, 0, None
             self.best_valid_score = -np.inf if self.valid_metric_bigger else np.inf
@@ -232,7 +232,7 @@ class StagedTrainer(Trainer):
 
     def key(self, stage, **inputs):
         settings = {name: self.config[name] for name in self.settings[stage]}
-        versions = {"recbole_prorec": VERSION, "torch": torch.__version__, "faiss": faiss.__version__, "device": self.device.type}
+        versions = {"recbole_prorec": VERSIONS[stage], "torch": torch.__version__, "faiss": faiss.__version__, "device": self.device.type}
         return fingerprint({"settings": settings, "versions": versions, **inputs})
 
     def heading(self, text):

@@ -6,6 +6,8 @@ _TRAINING = ("seed", "learner", "weight_decay", "clip_grad_norm", "enable_amp", 
              "MAX_ITEM_LIST_LENGTH", "window_stride", "train_batch_size", "hidden_size", "n_layers", "n_heads", "inner_size",
              "hidden_dropout_prob", "attn_dropout_prob")
 
+VERSIONS = {"alignment": 8, "quantization": 8, "generation": 9}  # raised when a change makes the artifacts of before wrong
+
 # The settings that each stage reads itself; those of the stages before are in the key that it is given of them.
 _QUANTIZATION = ("quantizer", "rqvae_epochs", "n_levels", "codebook_size", "seed")
 

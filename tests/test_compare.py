@@ -16,6 +16,7 @@ import pytest
 import torch
 import yaml
 from pipeline import settings as small_settings
+from recbole.trainer import Trainer
 
 from recbole_prorec import registry
 from recbole_prorec.artifacts import ArtifactStore
@@ -64,6 +65,7 @@ def test_metrics_that_the_ranks_cannot_give_are_refused_and_any_order_of_ties_is
     above, tied = np.array([0, 4, 30, ranks.NOT_FOUND]), np.array([0, 1, 0, 0])
     for recall in (0.25, 0.5):  # the tied item stands on place 5 or 6
         ranks.check_against({"recall@5": recall}, [5], above, tied)
+    ranks.check_against({"recall@5": 0.2}, [5], above, tied, rounding=0.05)
     for recall in (0.2, 0.55):
         with pytest.raises(RuntimeError, match="recall@5"):
             ranks.check_against({"recall@5": recall}, [5], above, tied)
@@ -122,6 +124,13 @@ def test_an_item_of_the_group_outside_of_the_beam_is_a_share_lost():
     scores = torch.tensor([[-inf, 5, 4, -inf, -inf, -inf], [-inf, -inf, 4, 3, -inf, -inf]])
     size, above, tied = (part.numpy() for part in SharedCodes(CODES).ranks(scores, torch.tensor([5, 2])))
     assert corrected([5], size, above, tied)["recall@5"] == pytest.approx((1 / 3 + 1) / 2)
+
+
+def test_an_item_of_the_group_that_is_no_answer_takes_no_share():
+    scores = torch.tensor([[float("-inf"), 5, 4, float("-inf"), 2, 1]])  # 3 is in the history, and 5 on place 4
+    found = SharedCodes(CODES).ranks(scores, torch.tensor([5]), torch.tensor([[3, 0, 5]]))  # so is the target, which may come again
+    assert corrected([1, 4], *(part.numpy() for part in found))["recall@1"] == 0.5
+    assert corrected([1, 4], *(part.numpy() for part in found))["recall@4"] == 1
 
 
 def test_without_collisions_the_corrected_metric_is_the_plain_one():
@@ -316,6 +325,27 @@ def compare(given, *flags):
     return command.main(["tiny.yaml", *flags])
 
 
+def test_sampled_candidates_are_refused_before_training(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(worker.Progress, "fit", None)
+    settings = {**tiny["settings"], "eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": "user", "mode": "uni10"}}
+    with pytest.raises(InputError, match="eval_args ask for the mode .*uni10.*Set mode: full"):
+        trained_and_tested(make_comparison({**tiny, "settings": settings}).runs()[0], tmp_path)
+
+
+def test_all_models_read_histories_of_one_length_where_nothing_says_it(tiny, tmp_path):
+    settings = {name: value for name, value in tiny["settings"].items() if name != "MAX_ITEM_LIST_LENGTH"}
+    entries = [{"name": "SASRec", "settings": {"loss_type": "CE"}}, "GRU4Rec", {"name": "PRORec", "settings": {"ranking": "stage1"}}]
+    runs = make_comparison({**tiny, "settings": settings, "entries": entries, "seeds": [1]}).runs()
+    assert [worker.build(run, str(tmp_path))[0]["MAX_ITEM_LIST_LENGTH"] for run in runs] == [worker.HISTORY] * 3
+
+
+@pytest.mark.parametrize("name, plain", [("MultiVAE", False), ("DiffRec", False), ("BPR", True)])
+def test_models_with_counters_that_nobody_keeps_begin_again(name, plain):
+    trainer = object.__new__(Trainer)
+    trainer.model = type(name, (), {"other_parameter": staticmethod(dict)})()
+    assert progress._is_plain(trainer) is plain
+
+
 def test_finished_runs_become_tables_are_not_run_again_and_survive_other_settings(tiny, tmp_path, monkeypatch, capsys):
     comparison = make_comparison(tiny)
     train(comparison, tmp_path)
@@ -381,7 +411,8 @@ def test_a_run_ends_with_the_metrics_of_run_recbole_and_of_its_own_ranks(tiny, t
 def test_a_killed_training_of_recboles_ends_as_one_that_was_not(tiny, tmp_path, monkeypatch, model, killed):
     monkeypatch.setattr(progress, "KEEP_SECONDS", 0)
     settings = {"loss_type": "CE"} if model == "SASRec" else {}
-    run = make_comparison({**tiny, "entries": [{"name": model, "settings": {**settings, "epochs": 5}}], "seeds": [1]}).runs()[0]
+    run = make_comparison({**tiny, "entries": [{"name": model, "settings": {**settings, "epochs": 5}}], "seeds": [1],
+                           "metrics": ["Recall", "NDCG", "ItemCoverage"]}).runs()[0]  # the last one is of numbers of the training data
     whole = trained_and_tested(run, tmp_path)
     Progress(tmp_path / "unfinished", run).forget()
 

@@ -67,6 +67,10 @@ def test_the_same_seed_gives_the_same_codes_and_another_one_others(quantizer, x)
     assert not np.array_equal(codes, RQVAE(3, 32, n_epochs=40, seed=2).fit(x).encode(x))
 
 
+def test_one_epoch_trains_codebooks_too(x):
+    assert len(np.unique(RQVAE(1, 4, n_epochs=1).fit(x[:50]).encode(x[:50]))) > 1
+
+
 def test_the_global_random_state_is_left_alone(x):
     before = torch.random.get_rng_state()
     RQVAE(1, 4, n_epochs=2).fit(x[:50])
@@ -129,6 +133,7 @@ def test_neither_scale_nor_offset_of_the_vectors_matters(x):
 
 def test_gradients_of_the_reconstruction_reach_the_encoder_through_the_codes(x):
     network = RQVAE(2, 8, n_epochs=1).fit(x[:100]).network
+    network.zero_grad()
     error = network.losses(torch.from_numpy(x[:10]), quantized=True)[0]
     error.backward()
     assert all(parameter.grad.abs().sum() > 0 for parameter in network.encoder.parameters())

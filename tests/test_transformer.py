@@ -67,6 +67,11 @@ def test_dropout_keeps_its_rate_and_its_mean(prob):
     assert dropped.unique().tolist() == pytest.approx([0, 1 / (1 - rate)])
 
 
+def test_dropout_of_nearly_all_keeps_some():
+    torch.manual_seed(0)
+    assert 0 < (fast_dropout(torch.ones(1001, 301), 0.999, training=True) > 0).double().mean() < 0.01
+
+
 def test_dropout_draws_every_element_for_itself():
     torch.manual_seed(0)
     kept = (fast_dropout(torch.ones(4096, 64), 0.5, training=True) > 0).double()

@@ -13,12 +13,13 @@ from recbole_prorec.errors import InputError
 class RankObserver:
     """Stands between trainer.evaluate and RecBole's collector: the ranks are of the very scores that RecBole's metrics are of."""
 
-    def __init__(self, collector, config, codes=None):
-        """codes: [n_items, L], of a model that has them."""
+    def __init__(self, collector, config, codes=None, excludes=False):
+        """codes: [n_items, L], of a model that has them. excludes: whether it leaves out the items of the history."""
         self.original, self.user_field, self.topk = collector.eval_batch_collect, config["USER_ID_FIELD"], config["topk"]
         self.history_field = config["ITEM_ID_FIELD"] + config["LIST_SUFFIX"]
         self.batches, self.seconds, self.of_groups = [], 0.0, []
-        self.shared_codes = None if codes is None else SharedCodes(codes)
+        self.rounding = 0.5 * 10 ** -config["metric_decimal_place"]
+        self.shared_codes, self.excludes = None if codes is None else SharedCodes(codes), excludes
         collector.eval_batch_collect = self.eval_batch_collect
 
     def eval_batch_collect(self, scores, interaction, positive_u, positive_i):
@@ -36,14 +37,15 @@ class RankObserver:
         kept = (interaction[self.user_field], targets, above, tied, ranks.top_items(scores, max(self.topk)), seen_above, seen_tied, history)
         self.batches.append([tensor.cpu().numpy() for tensor in kept])
         if self.shared_codes is not None:
-            self.of_groups.append([tensor.cpu().numpy() for tensor in self.shared_codes.ranks(scores, targets)])
+            excluded = history if self.excludes else None
+            self.of_groups.append([tensor.cpu().numpy() for tensor in self.shared_codes.ranks(scores, targets, excluded)])
         self.seconds += time.perf_counter() - started
         return self.original(scores, interaction, positive_u, positive_i)
 
     def finish(self, dataset, tested):
         """What is kept of the users, in the order of their keys, and measures of their lists. dataset: that of the training."""
         users, targets, above, tied, tops, seen_above, seen_tied, history = map(np.concatenate, zip(*self.batches))
-        ranks.check_against(tested, self.topk, above, tied)
+        ranks.check_against(tested, self.topk, above, tied, self.rounding)
         user_keys = dataset.field2id_token[dataset.uid_field][users].astype(str)
         target_keys = dataset.field2id_token[dataset.iid_field][targets].astype(str)
         order = np.argsort(user_keys, kind="stable")

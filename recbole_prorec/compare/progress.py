@@ -15,6 +15,7 @@ from recbole_prorec.compare import results
 from recbole_prorec.trainer.stages import finished
 
 STAGE = "training"
+COUNTING = {"MultiVAE", "MacridVAE", "DiffRec", "LDiffRec"}  # of RecBole, with counters of their training outside of what torch keeps
 KEEP_SECONDS = 60  # between two states that are kept; an epoch of a small data set is over sooner than its state is written
 
 
@@ -38,6 +39,7 @@ class Progress:
             self._restore(self.state, trainer, train_data, saved)
             trainer.logger.info(f"Resumed after epoch {self.state['epoch']}, from {self.store.folder}.")
             if self.state["ended"]:
+                trainer.eval_collector.data_collect(train_data)  # RecBole's fit does it, which is not called
                 return trainer.best_valid_score, trainer.best_valid_result
 
         def after_epoch(epoch, _):
@@ -79,6 +81,8 @@ class Progress:
 def _is_plain(trainer):
     """Whether RecBole's plain loop over the epochs trains it, whose whole state is known here."""
     own = [getattr(type(trainer), name) is getattr(Trainer, name) for name in ("fit", "_train_epoch", "_valid_epoch")]
+    if type(trainer.model).__name__ in COUNTING:
+        return False
     return all(own) and all(other is None or isinstance(other, torch.Tensor) for other in trainer.model.other_parameter().values())
 
 

@@ -55,8 +55,9 @@ def bounds(name, k, above, tied):
     return tuple(float(metric_per_user(name, k, counts, np.zeros_like(tied)).mean()) for counts in (lost, above))
 
 
-def check_against(reported, topk, above, tied, tolerance=1e-3):
-    """Fail loudly where RecBole reports a metric that these ranks cannot give."""
+def check_against(reported, topk, above, tied, rounding=0.0, tolerance=1e-3):
+    """Fail loudly where RecBole reports a metric, rounded by so much at most, that these ranks cannot give."""
+    tolerance = max(tolerance, 1.001 * rounding)
     for name in GAINS:
         for k in topk:
             low, high = bounds(name, k, above, tied)

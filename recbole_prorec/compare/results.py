@@ -11,7 +11,8 @@ import yaml
 
 from recbole_prorec.compare.machine import versions
 from recbole_prorec.errors import InputError
-from recbole_prorec.registry import properties_file
+from recbole_prorec.registry import MODELS, properties_file
+from recbole_prorec.trainer.stages import VERSIONS
 
 # settings that say where things lie or what is shown, not what comes out
 WITHOUT_EFFECT = {"data_path", "cache_dir", "checkpoint_dir", "show_progress", "state", "log_wandb", "gpu_id"}
@@ -21,8 +22,9 @@ def depends_on(run):
     """All that a run's result depends on, of settings, data, defaults and versions."""
     settings = {name: value for name, value in run.settings.items() if name not in WITHOUT_EFFECT}
     ours = [properties_file("model", run.model), properties_file("dataset", run.dataset)]
-    files = {str(value): _hash(value) for value in settings.values() if isinstance(value, str) and Path(value).is_file()}
-    return {"model": run.model, "settings": settings, "data": hash_data(run), "files": files, "versions": versions(),
+    files = {value: _hash(value) for value in settings.values() if isinstance(value, str) and os.path.isfile(value)}
+    stages = {"stages": VERSIONS} if run.model in MODELS else {}
+    return {"model": run.model, **stages, "settings": settings, "data": hash_data(run), "files": files, "versions": versions(),
             "defaults": {file.name: yaml.safe_load(file.read_text(encoding="utf-8")) for file in ours if file}}
 
 

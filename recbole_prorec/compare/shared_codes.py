@@ -24,16 +24,21 @@ class SharedCodes:
     def n_in_collisions(self):
         return int(self.size[self.size > 1].sum())
 
-    def members(self, targets):
-        """targets [B] item ids -> rows [P], items [P]: all items of each row's group."""
+    def members(self, targets, excluded):
+        """targets [B] item ids, excluded [B, T] items that are no answers -> rows [P], items [P]: each row's group
+        without them."""
         groups = self.group[targets - 1]
         rows = np.repeat(np.arange(len(targets)), self.size[groups])
         within = np.arange(len(rows)) - np.repeat(self.size[groups].cumsum() - self.size[groups], self.size[groups])
-        return rows, self.items[self.first[groups][rows] + within]
+        items = self.items[self.first[groups][rows] + within]
+        open_ones = (items == targets[rows]) | (items[:, None] != excluded[rows]).all(1)
+        return rows[open_ones], items[open_ones]
 
-    def ranks(self, scores, targets):
-        """scores [B, N], targets [B] -> size of the target's group [B]; above, tied [P] of its members, row by row."""
-        rows, items = (torch.from_numpy(part).to(scores.device) for part in self.members(targets.cpu().numpy()))
+    def ranks(self, scores, targets, excluded=None):
+        """scores [B, N], targets [B], excluded [B, T] -> size of the target's group [B]; above, tied [P] of its members, row by row."""
+        excluded = targets.new_empty(len(targets), 0) if excluded is None else excluded
+        found = self.members(targets.cpu().numpy(), excluded.cpu().numpy())
+        rows, items = (torch.from_numpy(part).to(scores.device) for part in found)
         counts = [count_above_and_tied(scores[some], those) for some, those in zip(rows.split(AT_ONCE), items.split(AT_ONCE))]
         above, tied = map(torch.cat, zip(*counts))
         return torch.bincount(rows, minlength=len(targets)), above, tied

@@ -20,10 +20,12 @@ from recbole_prorec.compare.plan import Run
 from recbole_prorec.compare.progress import Progress
 from recbole_prorec.compare.stage_times import watch_stages
 from recbole_prorec.errors import InputError
-from recbole_prorec.model.generative import GENERATION
+from recbole_prorec.model.generative import ALIGNMENT, GENERATION
 from recbole_prorec.nn.memory import keep_pages
-from recbole_prorec.registry import Protocol
+from recbole_prorec.registry import Protocol, properties_file
 from recbole_prorec.report.domination import domination_numbers, spaces_of
+
+HISTORY = 20  # items that a model reads where nothing says it: RecBole's default is another one than that of PRORec and TIGER
 
 
 def main():
@@ -48,7 +50,7 @@ def train_and_test(run, command, checkpoints, progress):
     (config, loaders, model, trainer, _), record = train(run, command, checkpoints, progress, saved=True)
     codes = _codes(model)
     domination = _domination(config, loaders[0]._dataset, model, trainer, codes)
-    observer = RankObserver(trainer.eval_collector, config, codes)
+    observer = RankObserver(trainer.eval_collector, config, codes, bool(getattr(model, "exclude_seen", False)))
     tested, seconds, _ = _timed(lambda: trainer.evaluate(loaders[2], load_best_model=True, show_progress=False))
     arrays, measured = observer.finish(loaders[0]._dataset, tested)
     seconds -= observer.seconds
@@ -74,12 +76,18 @@ def train(run, command, checkpoints, progress, saved):
         "valid": _plain(best_valid), "valid_metric": config["valid_metric"].lower(), "valid_metric_bigger": config["valid_metric_bigger"],
         "best_valid_score": float(best_valid_score), "training_seconds": training[0] + progress.seconds,
         "training_cpu_seconds": training[1] + progress.cpu_seconds, "stages": stages, "resumed": progress.state is not None,
-        "n_parameters": sum(parameter.numel() for parameter in model.parameters()), "flops": flops,
+        "n_parameters": _n_parameters(model), "flops": flops,
         "settings": {name: _jsonable(value) for name, value in sorted(config.final_config_dict.items())
                      if name not in results.WITHOUT_EFFECT},
         "threads": torch.get_num_threads(), "commit": commit(), "machine": machine(), "versions": versions(),
         "command": command, **progress.conditions,
     }
+
+
+def _n_parameters(model):
+    """With `ranking: stage1` without the generator, which is never trained."""
+    prefix = "aligner." if getattr(model, "stage", None) == ALIGNMENT else ""
+    return sum(parameter.numel() for name, parameter in model.named_parameters() if name.startswith(prefix))
 
 
 def _codes(model):
@@ -106,7 +114,11 @@ def build(run, checkpoints):
 
     Protocol.for_all_models = True
     settings = {"show_progress": False, **run.settings, "checkpoint_dir": checkpoints}
+    if properties_file("dataset", run.dataset) is None:
+        settings.setdefault("MAX_ITEM_LIST_LENGTH", HISTORY)
     config = Config(model=run.model, dataset=run.dataset, config_dict=settings)
+    if set(config["eval_args"]["mode"].values()) != {"full"}:
+        raise InputError(f"eval_args ask for the mode {config['eval_args']['mode']}; a comparison ranks all items. Set mode: full.")
     keep_pages(config["device"])
     init_seed(config["seed"], config["reproducibility"])
     init_logger(config)

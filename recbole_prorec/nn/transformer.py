@@ -17,7 +17,7 @@ def fast_dropout(x, prob, training):
     Args:
         x: any floating tensor. prob: share of elements set to zero, in [0, 1). training: without it x comes back as it is.
     """
-    threshold = round(prob * 256)
+    threshold = min(round(prob * 256), 255)
     if not training or threshold == 0:
         return x
     n_words = (x.numel() + 7) // 8

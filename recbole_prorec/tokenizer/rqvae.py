@@ -70,7 +70,7 @@ class RQVAE:
         return torch.as_tensor(np.ascontiguousarray(x, dtype=np.float32), device=self.device)
 
     def _train(self, x):
-        network, n_warm = self.network, math.ceil(WARM_UP * self.n_epochs)
+        network, n_warm = self.network, min(math.ceil(WARM_UP * self.n_epochs), self.n_epochs - 1)
         n_steps = min(max(MIN_STEPS, math.ceil(len(x) / BATCH_SIZE)), len(x))
         optimizer = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE)
         for epoch in range(self.n_epochs):

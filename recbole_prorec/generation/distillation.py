@@ -21,7 +21,8 @@ class Teacher:
     summed below each node of the trie, are exact targets for the distribution over codes at every level (ours).
 
     It teaches on the histories that it was trained on, and of those it is too sure: with its dropout, as in its own training, the generator
-    learns more from it, and most where that is drawn once for each target and not in every step (ours, measured: results/notes.md).
+    learns more from it. `keep` draws that once for each target: no worse than in every step, and nothing is computed twice (ours, measured:
+    results/notes.md).
 
     Args:
         encoder: stage 1's; its dropout follows its mode. table: [n_items, D] what it reads and scores, row 0 padding. trie: of the codes.

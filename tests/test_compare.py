@@ -22,7 +22,7 @@ from recbole_prorec import registry
 from recbole_prorec.artifacts import ArtifactStore
 from recbole_prorec.compare import command, observer, progress, ranks, report, results, significance, summary, worker
 from recbole_prorec.compare.checks import EQUAL_FOR_ALL
-from recbole_prorec.compare.plan import make_comparison, read_yaml
+from recbole_prorec.compare.plan import HISTORY, make_comparison, read_yaml
 from recbole_prorec.compare.progress import Progress
 from recbole_prorec.compare.report import write_report
 from recbole_prorec.compare.shared_codes import SharedCodes, corrected
@@ -336,7 +336,7 @@ def test_all_models_read_histories_of_one_length_where_nothing_says_it(tiny, tmp
     settings = {name: value for name, value in tiny["settings"].items() if name != "MAX_ITEM_LIST_LENGTH"}
     entries = [{"name": "SASRec", "settings": {"loss_type": "CE"}}, "GRU4Rec", {"name": "PRORec", "settings": {"ranking": "stage1"}}]
     runs = make_comparison({**tiny, "settings": settings, "entries": entries, "seeds": [1]}).runs()
-    assert [worker.build(run, str(tmp_path))[0]["MAX_ITEM_LIST_LENGTH"] for run in runs] == [worker.HISTORY] * 3
+    assert [worker.build(run, str(tmp_path))[0]["MAX_ITEM_LIST_LENGTH"] for run in runs] == [HISTORY] * 3
 
 
 @pytest.mark.parametrize("name, plain", [("MultiVAE", False), ("DiffRec", False), ("BPR", True)])

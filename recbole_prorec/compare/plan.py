@@ -8,7 +8,9 @@ import yaml
 from recbole_prorec.compare.checks import check
 from recbole_prorec.compare.ranks import chosen_depth
 from recbole_prorec.errors import InputError
+from recbole_prorec.registry import properties_file
 
+HISTORY = 20  # items that a model reads where nothing says it: RecBole's default is another one than that of PRORec and TIGER
 METRICS, TOPK = ("Recall", "NDCG", "MRR"), (5, 10, 20)
 KEYS = {"name": str, "datasets": list, "entries": list, "seeds": list, "reference": str, "settings": dict, "metrics": list, "topk": list,
         "output": str, "trials": int, "search_seed": int}
@@ -78,7 +80,8 @@ class Comparison:
                 for entry in self.entries if turn < len(seeds[entry.name])]
 
     def run(self, data, entry, seed):
-        settings = {**self.settings, **data.settings, **entry.settings, "metrics": self.metrics, "topk": self.topk, "seed": seed}
+        unsaid = {} if properties_file("dataset", data.name) else {"MAX_ITEM_LIST_LENGTH": HISTORY}
+        settings = {**unsaid, **self.settings, **data.settings, **entry.settings, "metrics": self.metrics, "topk": self.topk, "seed": seed}
         return Run(data.name, entry.name, entry.model, seed, settings)
 
 

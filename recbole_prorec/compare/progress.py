@@ -81,9 +81,8 @@ class Progress:
 def _is_plain(trainer):
     """Whether RecBole's plain loop over the epochs trains it, whose whole state is known here."""
     own = [getattr(type(trainer), name) is getattr(Trainer, name) for name in ("fit", "_train_epoch", "_valid_epoch")]
-    if type(trainer.model).__name__ in COUNTING:
-        return False
-    return all(own) and all(other is None or isinstance(other, torch.Tensor) for other in trainer.model.other_parameter().values())
+    known = all(own) and type(trainer.model).__name__ not in COUNTING
+    return known and all(other is None or isinstance(other, torch.Tensor) for other in trainer.model.other_parameter().values())
 
 
 def _weights(model):

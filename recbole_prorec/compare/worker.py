@@ -22,10 +22,8 @@ from recbole_prorec.compare.stage_times import watch_stages
 from recbole_prorec.errors import InputError
 from recbole_prorec.model.generative import ALIGNMENT, GENERATION
 from recbole_prorec.nn.memory import keep_pages
-from recbole_prorec.registry import Protocol, properties_file
+from recbole_prorec.registry import Protocol
 from recbole_prorec.report.domination import domination_numbers, spaces_of
-
-HISTORY = 20  # items that a model reads where nothing says it: RecBole's default is another one than that of PRORec and TIGER
 
 
 def main():
@@ -114,8 +112,6 @@ def build(run, checkpoints):
 
     Protocol.for_all_models = True
     settings = {"show_progress": False, **run.settings, "checkpoint_dir": checkpoints}
-    if properties_file("dataset", run.dataset) is None:
-        settings.setdefault("MAX_ITEM_LIST_LENGTH", HISTORY)
     config = Config(model=run.model, dataset=run.dataset, config_dict=settings)
     if set(config["eval_args"]["mode"].values()) != {"full"}:
         raise InputError(f"eval_args ask for the mode {config['eval_args']['mode']}; a comparison ranks all items. Set mode: full.")

@@ -14,17 +14,18 @@ import torch
 from workload import MANY, K, T, Workload, parse, parser, scratch
 
 REFERENCE, DEFAULT, TIGER = "PRORec, generative", "PRORec, generative, as many codes as fit", "TIGER, encoder_decoder"
+ALL = "PRORec, fused, as many of all items"  # untrained: trained, stage 1 and the codes agree, and bounds are tighter
 BEAMS = (20, 50)
 USERS, PEER_USERS = 256, 8  # ranked at once: TIGER's default; of the peers few, because their memory grows with users x beams
 
 
-def ours(network, batch, beam_size, ranking=None):
+def ours(network, batch, beam_size, ranking=None, scope="beam"):
     """run() -> users of a batch, ranked by the model as RecBole's evaluation does it."""
     network.eval()
 
     @torch.no_grad()
     def run():
-        network.beam_size, network.ranking = beam_size, ranking
+        network.beam_size, network.ranking, network.fusion_scope = beam_size, ranking, scope
         network.full_sort_predict(batch)
         return len(batch)
 
@@ -47,7 +48,7 @@ def variants(workload, models, others, beam_size):
     prorec, default, encoder_decoder, causal, sasrec = models
     batch, items = workload.prefixes(USERS, 1)[0], workload.items(PEER_USERS, T)
     found = {REFERENCE: ours(prorec, batch, beam_size, "generative"), "PRORec, fused": ours(prorec, batch, beam_size, "fused"),
-             DEFAULT: ours(default, batch, beam_size, "generative"),
+             DEFAULT: ours(default, batch, beam_size, "generative"), ALL: ours(default, batch, beam_size, "fused", "all"),
              "TIGER, causal": ours(causal, batch, beam_size), TIGER: ours(encoder_decoder, batch, beam_size),
              "SASRec of RecBole, all items": all_items(sasrec, batch)}
     return {**found, **{name: lambda model=model: model.rank(items, beam_size) for name, model in others.items()}}

@@ -5,7 +5,7 @@ import torch
 from random_codes import SHAPES, random_codes, random_decoder, random_states
 
 from recbole_prorec.generation import choices
-from recbole_prorec.generation.beam_search import ClosedPaths, beam_search, score_all
+from recbole_prorec.generation.beam_search import ClosedPaths, beam_search, exact_search, score_all
 from recbole_prorec.generation.decoder import code_log_probs
 from recbole_prorec.generation.trie import Trie
 
@@ -72,6 +72,40 @@ def test_excluded_items_are_not_found_and_take_no_place(problem, beam_size, n_ex
         all_items = torch.cat([torch.zeros(BATCH, 1), exact(decoder, states, trie)], dim=1)
         expected = all_items.scatter(1, excluded, float("-inf"))[:, 1:]
         torch.testing.assert_close(log_probs[:, :trie.n_items - 1], expected.sort(1, descending=True).values)
+
+
+def priors(trie, scale, seed=0):
+    """[BATCH, n_items], -inf for padding and for a few items of each row."""
+    drawn = torch.Generator().manual_seed(seed)
+    prior = scale * torch.randn(BATCH, trie.n_items, generator=drawn)
+    return prior.scatter(1, torch.randint(0, trie.n_items, (BATCH, 3), generator=drawn), float("-inf"))
+
+
+@pytest.mark.parametrize("size", [1, 4, 1000])
+@pytest.mark.parametrize("scale", [0, 1, 20])
+def test_exact_search_finds_the_best_of_all_items(problem, size, scale):
+    decoder, states, trie = problem
+    prior = priors(trie, scale)
+    items, scores = exact_search(decoder, states, trie, prior, size)
+    expected = exact(decoder, states, trie) + prior[:, 1:]
+    best = expected.topk(min(size, trie.n_items - 1), dim=1)
+    torch.testing.assert_close(scores[:, : best.values.shape[1]], best.values, atol=1e-4, rtol=1e-4)
+    assert items.shape == scores.shape == (BATCH, size)
+    found = scores > float("-inf")
+    assert torch.equal(items > 0, found)
+    torch.testing.assert_close(scores[found], torch.nn.functional.pad(expected, (1, 0)).gather(1, items)[found], atol=1e-4, rtol=1e-4)
+    assert all(len(set(row[kept].tolist())) == kept.sum() for row, kept in zip(items, found))
+
+
+def test_exact_search_opens_a_part_of_the_trie_alone():
+    trie, decoder, states = Trie(random_codes(3000, 3, 20)), random_decoder(3, 20), random_states(BATCH)
+    prior, n_opened, advance = priors(trie, 5), [], decoder.advance
+    decoder.advance = lambda cache, rows, *rest: n_opened.append(len(rows)) or advance(cache, rows, *rest)
+    exact_search(decoder, states, trie, prior, 10)
+    searched = sum(n_opened)
+    n_opened.clear()
+    score_all(decoder, states, trie)
+    assert searched < sum(n_opened) / 5
 
 
 def test_a_wider_beam_never_finds_a_worse_best_item(problem):

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from recbole_prorec.data.histories import INPUTS, TARGET_ROWS, TARGETS
-from recbole_prorec.generation.beam_search import beam_search, score_all
+from recbole_prorec.generation.beam_search import beam_search, exact_search, score_all
 from recbole_prorec.generation.trie import Trie
 
 N_LEVELS, CODEBOOK_SIZE, LENGTH = 3, 8, 8
@@ -78,6 +78,16 @@ def test_scoring_all_items_runs_no_python_per_user_or_item():
         return python_calls(lambda: score_all(decoder, states, trie))
 
     assert calls(4, 100) == calls(32, 100) == calls(4, 400)
+
+
+@torch.no_grad()
+def test_exact_search_runs_no_python_per_user_or_item_or_place():
+    def calls(batch, n_items, size):
+        trie, states, prior = Trie(random_codes(n_items, N_LEVELS, CODEBOOK_SIZE)), random_states(batch), torch.randn(batch, n_items + 1)
+        decoder = random_decoder(N_LEVELS, CODEBOOK_SIZE)
+        return python_calls(lambda: exact_search(decoder, states, trie, prior, size))
+
+    assert calls(4, 100, 10) == calls(32, 100, 10) == calls(4, 400, 10) == calls(4, 100, 50)
 
 
 def test_a_trie_is_built_without_python_per_item():

@@ -88,8 +88,8 @@ def test_fusion_weights_share_the_beams_that_are_kept(model, run, monkeypatch):
 
 
 def test_all_items_are_scored_once_with_the_weight_that_the_beams_chose(place, monkeypatch):
-    seen, few, plain = [], {"epochs": 1, "alignment_epochs": 1}, PRORec.code_scores
-    monkeypatch.setattr(PRORec, "code_scores", lambda self, states: seen.append(len(states)) or plain(self, states))
+    seen, few, plain = [], {"epochs": 1, "alignment_epochs": 1}, PRORec._best_of_all
+    monkeypatch.setattr(PRORec, "_best_of_all", lambda self, inputs, *rest: seen.append(len(inputs)) or plain(self, inputs, *rest))
     of_all, of_beam = (Run(place, fusion_scope=scope, **few).fit() for scope in ("all", "beam"))
     assert sum(seen) == len(of_all.valid_data.dataset) and of_all.model.is_exhaustive
     assert of_all.model.fusion_weight == of_beam.model.fusion_weight
@@ -134,11 +134,10 @@ def test_a_beam_of_all_items_ranks_as_predict_does(model, run, ranking, fusion_s
 
 def test_fused_scores_are_those_of_both_stages(model, run, monkeypatch):
     monkeypatch.setattr(model, "ranking", "fused")
-    monkeypatch.setattr(model, "fusion_scope", "all")
     model.exclude_seen.fill_(False)
     collaborative, adapted = model.aligned.chunk(2, dim=1)
     with torch.no_grad():
-        found, codes = scores(model, run), model.code_scores(model.states(run.batch()))
+        found, codes = model.exact_scores(*model._history(run.batch())), model.code_scores(model.states(run.batch()))
         for row in range(5):
             history = run.batch()[model.ITEM_SEQ][row][:int(run.batch()[model.ITEM_SEQ_LEN][row])]
             state = model.aligner.encoder((collaborative + adapted)[history].unsqueeze(0))[0, -1]

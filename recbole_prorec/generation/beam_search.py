@@ -1,4 +1,4 @@
-"""Constrained beam search and exact scoring over a trie, for any decoder with the two verbs `start` and `advance`.
+"""Constrained beam search, exact search and exact scoring over a trie, for any decoder with the two verbs `start` and `advance`.
 
 A decoder is an object with
     start(state)                 [B, ...] -> hidden [B, D], cache           what the first code is drawn from
@@ -13,19 +13,22 @@ import torch
 from recbole_prorec.generation.choices import child_log_probs
 from recbole_prorec.nn.seen import each_once
 
+ROUNDING = 1e-4  # what sums of log-probabilities of one item may differ by between two searches
 
-def beam_search(decoder, state, trie, beam_size, closed=None):
+
+def beam_search(decoder, state, trie, beam_size, closed=None, best_below=None):
     """The `beam_size` most probable items of every row, found level by level; every one of them is real, and none comes twice.
 
     A beam below which a single item is left has nothing more to choose: it keeps its log-probability and costs the decoder nothing.
 
     Args:
         state: what `decoder.start` takes, first axis B. trie: the real codes. beam_size: M. closed: `ClosedPaths`, to items that are not
-            to be found.
+            to be found. best_below: as of `Trie.best_below`, of scores that items have beside their log-probabilities; beams are then
+            ranked by the best sum that an item below them can have.
 
     Returns:
-        items [B, M] item ids by falling probability, and log_probs [B, M]. Every row holds min(M, number of items that are open) items;
-        behind them stands item 0 with log_prob -inf.
+        items [B, M] item ids by falling probability, and log_probs [B, M], or the sums. Every row holds min(M, number of items that are
+        open) items; behind them stands item 0 with log_prob -inf.
     """
     hidden, cache = decoder.start(state)
     batch = hidden.shape[0]
@@ -38,18 +41,55 @@ def beam_search(decoder, state, trie, beam_size, closed=None):
         if closed is not None:
             closed.close(step.view(*node.shape, -1), node, level)
         total = (total.unsqueeze(-1) + step.view(*node.shape, -1)).flatten(1)  # [B, M * F]
-        total, chosen = total.topk(min(beam_size, total.shape[1]), dim=1)
+        promise = total if best_below is None else total + best_below[level].gather(1, table.child_node[node].flatten(1))
+        promise, chosen = promise.topk(min(beam_size, promise.shape[1]), dim=1)
+        total = total.gather(1, chosen)
         width = table.child_code.shape[1]
         beam, slot = chosen // width, chosen % width
         row_of = _inverse(open_beams, node.numel()).view(node.shape).gather(1, beam)
         parent = node.gather(1, beam)
         node = table.child_node[parent, slot]
         if level + 1 < trie.n_levels:
-            open_beams = (trie.levels[level + 1].n_leaves[node] > 1).logical_and(total > float("-inf")).flatten().nonzero().squeeze(1)
+            open_beams = (trie.levels[level + 1].n_leaves[node] > 1).logical_and(promise > float("-inf")).flatten().nonzero().squeeze(1)
             codes = table.child_code[parent, slot].flatten()[open_beams]
             hidden, cache = decoder.advance(cache, row_of.flatten()[open_beams], codes, level)
-    items = trie.leaf_item[node].masked_fill(total == float("-inf"), 0)
-    return _pad(items, 0, beam_size), _pad(total, float("-inf"), beam_size)
+    items = trie.leaf_item[node].masked_fill(promise == float("-inf"), 0)
+    return _pad(items, 0, beam_size), _pad(promise, float("-inf"), beam_size)
+
+
+def exact_search(decoder, state, trie, prior, size):
+    """The `size` best of all items of every row by log p(codes) + prior, whatever a beam would have missed, and without scoring them all.
+
+    No item below a node has more than log p(node) + the highest prior below it. A beam that follows these bounds finds `size` good items,
+    and then every node is opened whose bound reaches the worst of them: about as many as the beam had. The bound is that of exact
+    inference by depth-first search (arXiv 1908.10090), here level by level and with a prior that sees to the end of every path.
+
+    Args:
+        state, trie: as above. prior: [B, n_items], -inf for items that are not to be found; that of padding is not read.
+
+    Returns:
+        items [B, size] by falling score, and scores [B, size]; behind the last item that is open stand item 0 and -inf.
+    """
+    best_below = trie.best_below(prior)
+    wanted = beam_search(decoder, state, trie, size, best_below=best_below)[1][:, -1] - ROUNDING
+    hidden, cache = decoder.start(state)
+    batch = hidden.shape[0]
+    row = torch.arange(batch, device=hidden.device)  # of each open node, row by row
+    node, total = torch.zeros_like(row), torch.zeros(batch, device=hidden.device)
+    choosing = row  # the open nodes that `hidden` has a row for
+    for level, table in enumerate(trie.levels):
+        step = _one_way(len(node), table)
+        step[choosing] = child_log_probs(decoder, hidden, trie, node[choosing], level)
+        total = total.unsqueeze(1) + step
+        bound = total + best_below[level][row.unsqueeze(1), table.child_node[node]]
+        parent, slot = ((bound >= wanted[row].unsqueeze(1)) & (bound > float("-inf"))).nonzero(as_tuple=True)
+        row, total, bound = row[parent], total[parent, slot], bound[parent, slot]
+        code, row_of = table.child_code[node[parent], slot], _inverse(choosing, len(node))[parent]
+        node = table.child_node[node[parent], slot]
+        if level + 1 < trie.n_levels:
+            choosing = (trie.levels[level + 1].n_leaves[node] > 1).nonzero().squeeze(1)
+            hidden, cache = decoder.advance(cache, row_of[choosing], code[choosing], level)
+    return _best_of_each(row, trie.leaf_item[node], bound, batch, size)
 
 
 class ClosedPaths:
@@ -101,6 +141,18 @@ def score_all(decoder, state, trie):
     scores = torch.full((batch, trie.n_items), float("-inf"), device=device)
     scores[:, trie.leaf_item] = log_prob
     return scores
+
+
+def _best_of_each(row, items, scores, n_rows, size):
+    """Items [S] of rows [S], in order, with their scores -> the `size` best of each row, best first: items [B, size] and scores [B, size], 0 and -inf
+    behind them."""
+    order = scores.argsort(descending=True, stable=True)
+    order = order[row[order].argsort(stable=True)]
+    n_found = torch.bincount(row, minlength=n_rows)
+    place = torch.arange(len(row), device=row.device) - (n_found.cumsum(0) - n_found)[row]
+    at, best = (row[place < size], place[place < size]), order[place < size]
+    listed = items.new_zeros(n_rows, size).index_put_(at, items[best])
+    return listed, scores.new_full((n_rows, size), float("-inf")).index_put_(at, scores[best])
 
 
 def _one_way(n_rows, table):

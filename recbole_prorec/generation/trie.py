@@ -99,6 +99,13 @@ class Trie:
         first = self.levels[1].first_leaf if self.n_levels > 1 else leaves
         return F.embedding_bag(leaves, probs, first, mode="sum").T  # by far the fastest sum of runs of rows
 
+    def best_below(self, scores):
+        """Scores [B, n_items] -> for each level, the highest below each child of its nodes [B, n_children]; the last: leaves' own."""
+        found = [scores[:, self.leaf_item].T]
+        for table in reversed(self.levels[1:]):
+            found.append(torch.segment_reduce(found[-1].contiguous(), "max", lengths=table.n_children, axis=0))
+        return [level.T.contiguous() for level in reversed(found)]
+
     def leaves_below(self, node, level):
         """node [R] of a level -> all leaves below these nodes, one node after the other: row [S] of `node`, leaf [S]."""
         n_leaves, first_leaf = self.levels[level].n_leaves[node], self.levels[level].first_leaf[node]

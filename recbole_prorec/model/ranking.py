@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from recbole_prorec.generation.beam_search import ClosedPaths, beam_search, score_all
+from recbole_prorec.generation.beam_search import ClosedPaths, beam_search, exact_search, score_all
 from recbole_prorec.generation.generator import Generator
 from recbole_prorec.generation.trie import Trie
 
-SCORED_AT_ONCE = 64  # users of an exact scoring of all items: bounds the decoder's cache
+SCORED_AT_ONCE = 64  # users for whom all items count: bounds memory, and what is small is fast
 
 
 class CodeRanking:
@@ -43,7 +43,7 @@ class CodeRanking:
 
     @property
     def is_exhaustive(self):
-        """Whether every item is scored, so that a list may be longer than the beam."""
+        """Whether the best of all items are found, so that a list may be longer than the beam."""
         return False
 
     def beam_scores(self, states):
@@ -121,16 +121,15 @@ class PRORecRanking(CodeRanking):
         """The `size` best items that are found of every user, best first: items [B, M] and scores [B, M], as of `rank`. inputs [B, T],
         lengths [B]. exclude_seen: None is what the model was trained for."""
         if self.is_exhaustive:
-            return tuple(reversed(self.exact_scores(inputs, lengths, exclude_seen).topk(size)))
+            return self._best_of_all(inputs, lengths, size, exclude_seen)
         items, scores = self._beam(inputs, lengths, size, exclude_seen)
         scores, order = scores.sort(dim=1, descending=True, stable=True)
         return items.gather(1, order), scores
 
     def rank(self, inputs, lengths):
         """Scores [B, n_items] by `ranking` and `fusion_scope`, -inf for items that are not ranked."""
-        if self.is_exhaustive:
-            return self.exact_scores(inputs, lengths)
-        return self._scatter(*self._beam(inputs, lengths, self.beam_size))
+        find = self._best_of_all if self.is_exhaustive else self._beam
+        return self._scatter(*find(inputs, lengths, self.beam_size))
 
     def exact_scores(self, inputs, lengths, exclude_seen=None):
         """Scores of all items by `ranking`, as a beam that holds them all would give them: [B, n_items], -inf for padding and for what is
@@ -180,6 +179,14 @@ class PRORecRanking(CodeRanking):
         if self.ranking == "fused":  # log p(item) of stage 1 up to a constant per user, at a cost independent of the catalogue
             scores = scores + self.fusion_weight * torch.einsum("bd,bmd->bm", self.stage1_states(inputs, lengths), self.integrated[items])
         return items, scores
+
+    def _best_of_all(self, inputs, lengths, size, exclude_seen=None):
+        """As `_beam`, of all items."""
+        found = []
+        for some, n in zip(inputs.split(SCORED_AT_ONCE), lengths.split(SCORED_AT_ONCE)):
+            prior = self.without_seen(self.fusion_weight * (self.stage1_states(some, n) @ self.integrated.T), some, exclude_seen)
+            found.append(exact_search(self.decoder, self.user_states(some, n), self.trie, prior, size))
+        return [torch.cat(parts) for parts in zip(*found)]
 
     def code_scores(self, states):
         """Exact log-probabilities of all items: [B, n_items]."""

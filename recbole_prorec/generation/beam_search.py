@@ -144,8 +144,8 @@ def score_all(decoder, state, trie):
 
 
 def _best_of_each(row, items, scores, n_rows, size):
-    """Items [S] of rows [S], in order, with their scores -> the `size` best of each row, best first: items [B, size] and scores [B, size], 0 and -inf
-    behind them."""
+    """Items [S] of rows [S], in order, with their scores -> the `size` best of each row, best first: items and scores [B, size], 0 and
+    -inf behind them."""
     order = scores.argsort(descending=True, stable=True)
     order = order[row[order].argsort(stable=True)]
     n_found = torch.bincount(row, minlength=n_rows)

@@ -278,7 +278,7 @@ def refused(capsys, *arguments):
 def test_a_folder_that_is_not_empty_is_refused(checkpoint, tmp_path, capsys):
     (tmp_path / "mine").touch()
     assert "is not empty" in refused(capsys, "--checkpoint", checkpoint, "--output", tmp_path)
-    assert "cannot be the folder" in refused(capsys, "--checkpoint", checkpoint, "--output", tmp_path / "mine")
+    assert "cannot be made" in refused(capsys, "--checkpoint", checkpoint, "--output", tmp_path / "mine")
 
 
 def test_a_damaged_checkpoint_is_refused(checkpoint, tmp_path, capsys):

@@ -1,12 +1,12 @@
 """prorec cold-start."""
 
 import json
-from pathlib import Path
 
 from recbole_prorec.cold_start.experiment import cold_start
 from recbole_prorec.cold_start.measure import LATEST
 from recbole_prorec.compare.machine import commit, machine, versions
 from recbole_prorec.errors import InputError
+from recbole_prorec.inference.export import empty_folder
 from recbole_prorec.known_settings import check_flags
 
 WAYS = {"PRORec": "the trained model, the held-out items added by their texts; every item is scored, without a beam",
@@ -21,20 +21,14 @@ def add_cold_start(commands):
     parser.add_argument("--config_files", help="yaml files of settings, separated by blanks")
     parser.add_argument("--share", type=float, default=0.1, help="of the items that are held out (default: 0.1)")
     parser.add_argument("--seed", type=int, default=2024, help="of the choice of items and of the training (default: 2024)")
-    parser.add_argument("--output", required=True, help="folder of cold_start.md and cold_start.json")
+    parser.add_argument("--output", required=True, help="a new or an empty folder, for cold_start.md and cold_start.json")
     parser.set_defaults(run=run, takes_settings=True)
 
 
 def run(args):
     files = args.config_files.split() if args.config_files else None
     check_flags(args.settings, files or [], "PRORec")
-    folder = Path(args.output)
-    if (folder / "cold_start.json").exists():
-        raise InputError(f"{folder} holds the report of another run. Give another folder.")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"the folder {folder} cannot be made ({error}). Give another one.") from error
+    folder = empty_folder(args.output)
     report = cold_start(args.dataset, files, args.share, args.seed, [f"--seed={args.seed}", *args.settings])
     report["made with"] = {"commit": commit(), **machine(), **versions()}
     print(as_markdown(report))  # first: it cost a training, and the folder may be full
@@ -42,8 +36,8 @@ def run(args):
         (folder / "cold_start.md").write_text(as_markdown(report), encoding="utf-8")
         (folder / "cold_start.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
-        raise InputError(f"the report above cannot be written to {folder} ({error}). Keep it from here, or make room and run the command "
-                         "again.") from error
+        raise InputError(f"the report above cannot be written to {folder} ({error}). Keep it from here, or run the command again "
+                         "with a new folder where there is room.") from error
 
 
 def as_markdown(report):

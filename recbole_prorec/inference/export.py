@@ -17,16 +17,29 @@ WEIGHTS, NEW_ITEMS = "weights.safetensors", "new_items.safetensors"
 CODES, KEYS, SETTINGS_FILE = "codes.json", "item_keys.txt", "settings.json"
 
 
+def empty_folder(path):
+    """Make a folder of a command's results, or refuse one that something lies in -> its Path."""
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        is_empty = not any(folder.iterdir())
+    except OSError as error:
+        raise InputError(f"the folder {folder} cannot be made ({error}). Give another one.") from error
+    if not is_empty:
+        raise InputError(f"the folder {folder} is not empty; expected a new or an empty one. Give another one.")
+    return folder
+
+
 def write_export(recommender, folder):
     """The five files; settings.json comes last and has the others' sums, so that an unfinished export is none.
 
     Args:
         recommender: a `Recommender`. folder: absent or empty.
     """
-    folder, network, keys = Path(folder), recommender.network, recommender.item_keys[1:]
+    network, keys = recommender.network, recommender.item_keys[1:]
     if any("\n" in key for key in keys):
         raise InputError("an item key holds a line feed, and item_keys.txt has a key on each line. Rename the item before training.")
-    _make(folder)
+    folder = empty_folder(folder)
     weights = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items() if name != "codes"}
     try:
         (folder / WEIGHTS).write_bytes(save(weights))
@@ -61,16 +74,6 @@ def read_export(folder):
         raise InputError(f"{folder} is no export, or a damaged one ({type(error).__name__}: {error}). Expected the folder that prorec "
                          f"export wrote, with {WEIGHTS}, {NEW_ITEMS}, {CODES}, {KEYS} and {SETTINGS_FILE}; export it again.") from error
     return StoredModel(header["model"], settings, item_keys, {**weights, "codes": codes}, adaptation)
-
-
-def _make(folder):
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        is_empty = not any(folder.iterdir())
-    except OSError as error:
-        raise InputError(f"the folder {folder} cannot be made ({error}). Give another one.") from error
-    if not is_empty:
-        raise InputError(f"the folder {folder} is not empty; expected a new or an empty one. Give another one.")
 
 
 def _sum(path):

@@ -2,9 +2,9 @@
 
 import io
 import json
-from pathlib import Path
 
 from recbole_prorec.errors import InputError
+from recbole_prorec.inference.export import empty_folder
 
 PAGE, NUMBERS = "report.html", "report.json"
 DPI = 150
@@ -24,12 +24,11 @@ def run(args):
     from recbole_prorec.report.page import make_page
     from recbole_prorec.report.source import read_source
 
-    folder = _empty(args.output)
     source = read_source(args.checkpoint)
+    folder = empty_folder(args.output)
     numbers = all_numbers(source, args.checkpoint)
     images = {name: (_png(figure), about) for name, (figure, about) in pictures(source, numbers).items()}
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         for name, (png, _) in images.items():
             (folder / name).write_bytes(png)
         (folder / NUMBERS).write_text(json.dumps(numbers, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -46,16 +45,6 @@ def _pictures():
     except ModuleNotFoundError as error:
         raise InputError(f'prorec report needs matplotlib, and {error.name} is missing. Run: pip install ".[report]"') from error
     return all_pictures
-
-
-def _empty(output):
-    folder = Path(output)
-    try:
-        if folder.exists() and any(folder.iterdir()):
-            raise InputError(f"the folder {folder} is not empty; expected a new or an empty one. Give another one.")
-    except OSError as error:
-        raise InputError(f"{folder} cannot be the folder of a report ({error.strerror}). Give a new or an empty folder.") from error
-    return folder
 
 
 def _png(figure):

@@ -1,12 +1,14 @@
 """Lists of users: constrained beams of 20 and 50, users per CPU second, and with --exact how often they are what scoring all items gives.
 
   python benchmarks/beam_search.py [--dataset=NAME --data_path=FOLDER --config_files=FILES]
-  python benchmarks/beam_search.py --exact --checkpoint saved/PRORec-....pth [--test_users 1000]
+  python benchmarks/beam_search.py --exact --checkpoint saved/PRORec-....pth [--test_users 1000 --rounds 3]
 
 From histories of 20 items, which are 80 code tokens, to the scores that RecBole ranks (ours, SASRec) or to the list (the open TIGERs).
 Codes are of 256 a level, as TIGER's, but for the variant with PRORec's default. PRORec leaves out items of the history, the others do not.
 Every search is constrained to the codes of real items: ours by tensors, cornac's, torch-rechub's and Hugging Face's by dicts, the last
 two through prefix_allowed_tokens_fn."""
+
+import statistics
 
 import common
 import peers
@@ -14,18 +16,17 @@ import torch
 from workload import MANY, K, T, Workload, parse, parser, scratch
 
 REFERENCE, DEFAULT, TIGER = "PRORec, generative", "PRORec, generative, as many codes as fit", "TIGER, encoder_decoder"
-ALL = "PRORec, fused, as many of all items"  # untrained: trained, stage 1 and the codes agree, and bounds are tighter
 BEAMS = (20, 50)
 USERS, PEER_USERS = 256, 8  # ranked at once: TIGER's default; of the peers few, because their memory grows with users x beams
 
 
-def ours(network, batch, beam_size, ranking=None, scope="beam"):
+def ours(network, batch, beam_size, ranking=None):
     """run() -> users of a batch, ranked by the model as RecBole's evaluation does it."""
     network.eval()
 
     @torch.no_grad()
     def run():
-        network.beam_size, network.ranking, network.fusion_scope = beam_size, ranking, scope
+        network.beam_size, network.ranking = beam_size, ranking
         network.full_sort_predict(batch)
         return len(batch)
 
@@ -48,7 +49,7 @@ def variants(workload, models, others, beam_size):
     prorec, default, encoder_decoder, causal, sasrec = models
     batch, items = workload.prefixes(USERS, 1)[0], workload.items(PEER_USERS, T)
     found = {REFERENCE: ours(prorec, batch, beam_size, "generative"), "PRORec, fused": ours(prorec, batch, beam_size, "fused"),
-             DEFAULT: ours(default, batch, beam_size, "generative"), ALL: ours(default, batch, beam_size, "fused", "all"),
+             DEFAULT: ours(default, batch, beam_size, "generative"),
              "TIGER, causal": ours(causal, batch, beam_size), TIGER: ours(encoder_decoder, batch, beam_size),
              "SASRec of RecBole, all items": all_items(sasrec, batch)}
     return {**found, **{name: lambda model=model: model.rank(items, beam_size) for name, model in others.items()}}
@@ -71,23 +72,38 @@ def speed(flags):
 
 
 def exact(flags):
-    """The ten best of a beam against the ten best of all items, and what that does to the metrics."""
+    """The ten best of a beam against the ten best of all items, what that does to the metrics, and what it costs."""
     from recbole.quick_start import load_data_and_model
 
-    with scratch():
-        _, network, _, _, _, test_data = load_data_and_model(flags.checkpoint)
-        network.eval()
-        network.ranking = "generative"
-        with torch.no_grad():
-            *histories, targets = test_users(network, test_data, flags.test_users)
-            best = network.exact_scores(*histories).topk(10).indices
-            rows = [{"ranking": "all items, exact", **metrics(best, targets)}]
-            for beam_size in BEAMS:
-                items = network.best(*histories, beam_size)[0][:, :10]
-                same = {"% of users with the same top 10": share(items, best), "in any order": share(items.sort(1)[0], best.sort(1)[0])}
-                rows.append({"ranking": f"beam {beam_size}", **metrics(items, targets), **same})
-    title = "Beam search against scoring all items"
-    common.save("exactness", flags.command, title, exact.__doc__, [(f"{len(targets)} test users", rows)])
+    _, network, _, _, _, test_data = load_data_and_model(flags.checkpoint)
+    network.eval()
+    *histories, targets = test_users(network, test_data, flags.test_users)
+    tables = [(f"{ranking}, {len(targets)} test users", compared(network, histories, targets, ranking, flags))
+              for ranking in ("generative", "fused")]
+    common.save("exactness", flags.command, "Beam search against all items", exact.__doc__, tables)
+
+
+@torch.no_grad()
+def compared(network, histories, targets, ranking, flags):
+    """Rows of the ways to a ranking's ten best of every user."""
+    def scored():
+        return network.exact_scores(*histories).topk(10).indices
+
+    def found(size, scope="beam"):
+        network.fusion_scope = scope
+        return network.best(*histories, size)[0][:, :10]
+
+    network.ranking = ranking
+    ways = {"all items, scored": scored, **{f"beam {size}": lambda size=size: found(size) for size in BEAMS}}
+    if ranking == "fused":
+        ways["all items, by bounds"] = lambda: found(10, "all")
+    rates = common.alternate({name: lambda way=way: len(way()) for name, way in ways.items()}, flags.rounds, flags.seconds)[0]
+    rows, best = [], scored()
+    for name, way in ways.items():
+        items = way()
+        rows.append({"way": name, **metrics(items, targets), "% of users with the same top 10": share(items, best),
+                     "in any order": share(items.sort(1)[0], best.sort(1)[0]), "users/s": statistics.median(rates[name])})
+    return rows
 
 
 def test_users(network, test_data, number):

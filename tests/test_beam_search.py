@@ -97,6 +97,29 @@ def test_exact_search_finds_the_best_of_all_items(problem, size, scale):
     assert all(len(set(row[kept].tolist())) == kept.sum() for row, kept in zip(items, found))
 
 
+def test_exact_search_lists_equals_in_order_of_their_codes_and_no_excluded_item():
+    trie = Trie(random_codes(60, 3, 4))
+    decoder = Table([torch.zeros(4)] * 3)
+    prior = -exact_of(decoder, trie)  # all sums are 0
+    items, scores = exact_search(decoder, torch.zeros(2, 1), trie, prior, 20)
+    assert torch.equal(items, trie.leaf_item[:20].expand(2, -1)) and scores.abs().max() < 1e-5
+    prior[1] = float("-inf")
+    items, scores = exact_search(decoder, torch.zeros(2, 1), trie, prior, 20)
+    assert (items[0] > 0).all() and (items[1] == 0).all() and (scores[1] == float("-inf")).all()
+
+
+def exact_of(decoder, trie):
+    return score_all(decoder, torch.zeros(2, 1), trie)
+
+
+def test_exact_search_does_not_hide_what_is_no_number(problem):
+    decoder, states, trie = problem
+    prior = priors(trie, 1)
+    prior[2] = float("nan")
+    scores = exact_search(decoder, states, trie, prior, 3)[1]
+    assert scores[2].isnan().any() and not scores[[0, 1, 3, 4, 5, 6]].isnan().any()
+
+
 def test_exact_search_opens_a_part_of_the_trie_alone():
     trie, decoder, states = Trie(random_codes(3000, 3, 20)), random_decoder(3, 20), random_states(BATCH)
     prior, n_opened, advance = priors(trie, 5), [], decoder.advance

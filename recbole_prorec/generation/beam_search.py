@@ -61,19 +61,23 @@ def exact_search(decoder, state, trie, prior, size):
     """The `size` best of all items of every row by log p(codes) + prior, whatever a beam would have missed, and without scoring them all.
 
     No item below a node has more than log p(node) + the highest prior below it. A beam that follows these bounds finds `size` good items,
-    and then every node is opened whose bound reaches the worst of them: about as many as the beam had. The bound is that of exact
-    inference by depth-first search (arXiv 1908.10090), here level by level and with a prior that sees to the end of every path.
+    and then every node is opened whose bound reaches the worst of them: of a trained model about as many as the beam had, at worst all.
+    The bound is that of exact inference by depth-first search (arXiv 1908.10090), here level by level and with a prior that sees to the
+    end of every path.
 
     Args:
         state, trie: as above. prior: [B, n_items], -inf for items that are not to be found; that of padding is not read.
 
     Returns:
-        items [B, size] by falling score, and scores [B, size]; behind the last item that is open stand item 0 and -inf.
+        items [B, size] by falling score, among equals in order of their codes, and scores [B, size]; behind the last item that is open
+        stand item 0 and -inf.
     """
     best_below = trie.best_below(prior)
-    wanted = beam_search(decoder, state, trie, size, best_below=best_below)[1][:, -1] - ROUNDING
     hidden, cache = decoder.start(state)
     batch = hidden.shape[0]
+    wanted = prior.new_full((batch,), float("-inf"))
+    if size < trie.n_items - 1:  # wider by a fifth, or one path that ends badly would lower the worst by much
+        wanted = beam_search(decoder, state, trie, size + size // 5, best_below=best_below)[1][:, size - 1] - ROUNDING
     row = torch.arange(batch, device=hidden.device)  # of each open node, row by row
     node, total = torch.zeros_like(row), torch.zeros(batch, device=hidden.device)
     choosing = row  # the open nodes that `hidden` has a row for
@@ -82,7 +86,8 @@ def exact_search(decoder, state, trie, prior, size):
         step[choosing] = child_log_probs(decoder, hidden, trie, node[choosing], level)
         total = total.unsqueeze(1) + step
         bound = total + best_below[level][row.unsqueeze(1), table.child_node[node]]
-        parent, slot = ((bound >= wanted[row].unsqueeze(1)) & (bound > float("-inf"))).nonzero(as_tuple=True)
+        is_open = ~(bound < wanted[row].unsqueeze(1)) & (bound != float("-inf"))  # NaN is kept, to be seen
+        parent, slot = is_open.nonzero(as_tuple=True)
         row, total, bound = row[parent], total[parent, slot], bound[parent, slot]
         code, row_of = table.child_code[node[parent], slot], _inverse(choosing, len(node))[parent]
         node = table.child_node[node[parent], slot]

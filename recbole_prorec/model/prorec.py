@@ -103,7 +103,7 @@ class PRORec(PRORecRanking, GenerativeRecommender):
         return scores.masked_fill(is_excluded, float("-inf"))
 
     def full_sort_predict(self, interaction):
-        """Scores of all items, flat [B * n_items]; -inf for items that are excluded, or that the beam did not reach."""
+        """Scores of all items, flat [B * n_items]; -inf for items that are excluded or not among the beam_size that are found."""
         history = self._history(interaction)
         if self.stage == ALIGNMENT:
             return self.without_seen(self.user_states(*history) @ self.item_table().T, history[0]).flatten()

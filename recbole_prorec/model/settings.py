@@ -12,10 +12,11 @@ CHOICES = {"ranking": ("generative", "fused", "stage1"), "fusion_scope": ("beam"
            **COMMON_CHOICES}
 TIGER_CHOICES = {"backbone": ("encoder_decoder", "causal"), **COMMON_CHOICES}
 COMMON_AT_LEAST = {"n_levels": 1, "codebook_size": 2, "rqvae_epochs": 1, "beam_size": 1, "n_layers": 1, "n_heads": 1, "hidden_size": 1,
-                   "decoder_layers": 1, "window_stride": 1, "MAX_ITEM_LIST_LENGTH": 1}
+                   "decoder_layers": 1, "window_stride": 1, "MAX_ITEM_LIST_LENGTH": 1, "text_batch_size": 1}
 AT_LEAST = {**COMMON_AT_LEAST, "decoder_heads": 1, "decoder_size": 1, "inner_size": 1, "decoder_inner_size": 1, "alignment_epochs": 1}
 MOST = {"alignment_weight": math.inf, "distillation_weight": 1}  # and at least 0
 TIGER_AT_LEAST = {**COMMON_AT_LEAST, "head_size": 1, "inner_size": 1}
+TEXTS = {"text_template": True, "text_encoder": False, "text_embedding_file": True, "cache_dir": False}  # name: whether it may be empty
 COMMON_DROPOUTS = ("hidden_dropout_prob", "attn_dropout_prob", "decoder_dropout_prob")
 DROPOUTS = (*COMMON_DROPOUTS, "text_dropout_prob", "collaborative_dropout_prob")
 
@@ -57,6 +58,9 @@ def _is_number(value):
 
 
 def _check_common(config, n_items):
+    for name, may_be_empty in TEXTS.items():
+        if not isinstance(config[name], str) and not (may_be_empty and config[name] is None):
+            raise InputError(f"{name} is {config[name]!r}; expected text. In a yaml file write it in quotes.")
     if not _is_number(config["average_decay"]) or not 0 <= config["average_decay"] < 1:
         raise InputError(f"average_decay is {config['average_decay']!r}; the decay of a moving average lies in [0, 1), 0 for no average.")
     if config["window_stride"] > config["MAX_ITEM_LIST_LENGTH"]:
@@ -69,6 +73,10 @@ def _check_common(config, n_items):
 
 
 def _check_ranking(config, n_items):
+    metrics = config["metrics"] if isinstance(config["metrics"], list) else [config["metrics"]]
+    if "gauc" in map(str.lower, metrics) and "full" in config["eval_args"]["mode"].values() and config["ranking"] != "stage1":
+        raise InputError("metrics asks for GAUC, which needs a score of every item, and lists of generated items have none of the others. "
+                         "Leave GAUC out" + (", or set ranking to stage1." if config["ranking"] else "."))
     largest = max(config["topk"]) if isinstance(config["topk"], list) else config["topk"]
     if config["beam_size"] < largest:
         raise InputError(f"beam_size {config['beam_size']} is below the largest topk {largest}: the beam could not fill the list. "

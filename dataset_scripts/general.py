@@ -6,6 +6,7 @@ Files may be compressed by gzip. Ids stay the text that they are. Timestamps are
 apart by their size) or ISO dates; where the column is empty, or --time-column "" is given, the order of the rows is the order.
 """
 
+import re
 import sys
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from dataset_scripts import tables
 from dataset_scripts.command import ItemFile, Source, command_line, convert, run
 
 ITEM_COLUMNS = ["title", "brand", "price:float", "categories:token_seq", "description"]
+NAME = re.compile(r"""[^{}!"\\\s][^{}!"\\\t\r\n]*""")  # can stand in the first line of an atomic file and in a text_template
 
 
 def typed(column):
@@ -34,6 +36,10 @@ def main(arguments=None):
     add("--item-columns", nargs="*", default=ITEM_COLUMNS, metavar="FIELD[:TYPE]",
         help="what to take from the items, type token, token_seq or float (default: " + " ".join(ITEM_COLUMNS) + ")")
     options = parser.parse_args(arguments)
+    names = [column.split(":")[0] for column in options.item_columns]
+    if len(set(names)) < len(names) or "item_id" in names or not all(map(NAME.fullmatch, names)):
+        parser.error("--item-columns: expected different names without braces, quotes, ! and \\, and no item_id, which is there "
+                     f"anyway, got {' '.join(names)!r}. Rename columns in the file.")
     wrong = [c for c in options.item_columns if typed(c).split(":")[1] not in ("token", "token_seq", "float")]
     if wrong:
         parser.error(f"--item-columns: expected FIELD or FIELD:TYPE with type token, token_seq or float, got {wrong[0]!r}")
@@ -41,10 +47,10 @@ def main(arguments=None):
     fields |= {"time": options.time_column} if options.time_column else {}
     fields |= {"rating": options.rating_column} if options.rating_column else {}
     items = [
-        ItemFile(path, options.item_column, lambda path, malformed, wanted: tables.records(path, malformed))
+        ItemFile(path, options.item_column, lambda path, malformed, wanted: tables.records(path, malformed, {options.item_column, *names}))
         for path in options.items
     ]
-    columns = {typed(column): column.split(":")[0] for column in options.item_columns}
+    columns = dict(zip(map(typed, options.item_columns), names))
     convert(options, Source(options.interactions, tables.chunks, fields, items, columns))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from .keys import KeyIndex
-from .times import Times, is_missing
+from .times import Times, is_missing, to_numbers
 
 
 @dataclass
@@ -26,7 +26,7 @@ def collect(chunks, path, malformed):
         part = pd.DataFrame({"user": users.encode(chunk["user"]), "item": items.encode(chunk["item"])})
         part["time"] = times.read(chunk["time"]) if "time" in chunk else np.nan
         if "rating" in chunk:
-            part["rating"] = pd.to_numeric(chunk["rating"], errors="coerce").astype(np.float32).values
+            part["rating"] = to_numbers(chunk["rating"]).astype(np.float32).values
         parts.append(part[_usable(part, chunk, path, malformed)])
         times.note_missing(parts[-1], chunk)
     malformed.check(path)

@@ -9,7 +9,9 @@ from .keys import as_key
 
 ENTITY = re.compile(r"&(?:#\d+|#[xX][0-9a-fA-F]+|[A-Za-z][A-Za-z0-9]*);")
 UNPRINTABLE = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff]")
-PRICE = re.compile(r"\$?\s*(\d[\d,]*(?:\.\d+)?|\.\d+)")
+PRICE = re.compile(r"\$?\s*(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)")
+
+LARGEST = 1e300  # more is no number: inf, NaN, integers that no float holds
 
 
 def clean(text):
@@ -37,7 +39,7 @@ def text_of(value):
 def number_of(value):
     """A price as a plain number, `$1,234.50` too; empty where there is none or where it is a range."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return f"{value:.12g}" if math.isfinite(value) else ""
+        return f"{value:.12g}" if abs(value) < LARGEST else ""
     match = PRICE.fullmatch(value.strip()) if isinstance(value, str) else None
     return match[1].replace(",", "") if match else ""
 

@@ -20,7 +20,7 @@ GENRES = (
     "unknown Action Adventure Animation Children's Comedy Crime Documentary Drama Fantasy Film-Noir Horror Musical "
     "Mystery Romance Sci-Fi Thriller War Western"
 ).split()
-COLUMNS = {"title:token": "title", "genres:token_seq": lambda record: listed_genres(record["genres"])}
+COLUMNS = {"title:token": "title", "genres:token_seq": lambda record: listed_genres(record.get("genres"))}
 FLAG_COLUMNS = {"title:token": "title", "genres:token_seq": lambda record: [g for g in GENRES if record[g] == "1"]}
 
 

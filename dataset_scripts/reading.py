@@ -17,7 +17,7 @@ from tqdm import tqdm
 from .errors import ConversionError
 
 CHUNK_LINES = 50_000
-UNPARSABLE = (ValueError, SyntaxError, MemoryError, RecursionError)  # what json.loads and ast.literal_eval may raise
+UNPARSABLE = (ValueError, TypeError, SyntaxError, MemoryError, RecursionError)  # what json.loads and ast.literal_eval may raise
 
 
 @contextmanager

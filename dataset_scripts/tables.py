@@ -1,12 +1,18 @@
-"""Files with named columns, CSV, TSV and Parquet, as chunks of text; like `reading`, never more than a chunk at a time."""
+"""Files with named columns, CSV, TSV and Parquet, as chunks of text; like `reading`, never more than a chunk at a time.
+
+A double quote at the beginning of a value opens it and another one closes it, as pandas writes CSV and TSV; inside of a value it is a
+character like others. One that is never closed would swallow rows, so where there are quotes, a second pass looks at them alone."""
 
 import csv
+import io
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet
 
@@ -27,18 +33,56 @@ def csv_chunks(path, fields, malformed, delimiter=","):
         return "skip"
 
     with opened(path) as (stream, progress):
+        stream = QuoteCounter(stream)
         for batch in _csv_batches(stream, path, names, sorted(set(fields.values())), delimiter, skip):
             malformed.read(path, len(batch))
             lines = _line_numbers(next_line, len(batch), bad_lines)
             next_line = next_line if len(lines) == 0 else lines[-1] + 1
             yield _chunk(batch, fields, lines)
             progress()
+    if stream.n_quotes:
+        check_quotes(path, delimiter)
+
+
+def check_quotes(path, delimiter):
+    with opened(path) as (stream, _):
+        rows = csv.reader(io.TextIOWrapper(stream, "utf-8", errors="replace", newline=""), delimiter=delimiter, strict=True)
+        try:
+            for _ in rows:
+                pass
+        except csv.Error as error:
+            raise ConversionError(f"{path}, line {rows.line_num} or one before: a double quote opens a value and is not closed where the "
+                                  f"value ends ({error}), so that rows would be lost. Put such a value in quotes, its own quotes "
+                                  "doubled.") from error
+
+
+class QuoteCounter:
+    """A byte stream that counts the double quotes it gives out."""
+
+    def __init__(self, stream):
+        self.stream, self.n_quotes = stream, 0
+
+    def read(self, size=-1):
+        data = self.stream.read(size)
+        self.n_quotes += data.count(b'"')
+        return data
+
+    closed = property(lambda self: self.stream.closed)
+
+    def close(self):
+        pass  # whoever opened it closes it
 
 
 def header(path, delimiter):
     with opened(path) as (stream, _):
         line = stream.readline().decode("utf-8-sig", errors="replace")
-    return next(csv.reader([line], delimiter=delimiter), [])
+    try:
+        names = next(csv.reader([line], delimiter=delimiter), [])
+    except csv.Error as error:
+        raise ConversionError(f"{path}, line 1 cannot be read ({error}). Lines end with a line feed.") from error
+    if len(set(names)) < len(names):
+        raise ConversionError(f"{path}, line 1: two columns have one name ({', '.join(map(repr, names))}). Rename one.")
+    return names
 
 
 def require_columns(path, present, wanted):
@@ -77,23 +121,40 @@ def _chunk(batch, fields, lines):
 
 
 def parquet_chunks(path, fields, malformed):
-    try:
+    with parquet_errors(path):
         table = pa.parquet.ParquetFile(path)
-    except (OSError, pa.ArrowException) as error:
-        raise ConversionError(f"Cannot read {path} as Parquet: {error}") from error
     require_columns(path, table.schema_arrow.names, fields.values())
     _refuse_fractional_ids(path, table.schema_arrow, fields)
-    line = 1
-    for batch in table.iter_batches(CHUNK_LINES, columns=sorted(set(fields.values()))):
+    line, batches = 1, table.iter_batches(CHUNK_LINES, columns=sorted(set(fields.values())))
+    while True:
+        with parquet_errors(path):
+            batch = next(batches, None)
+            if batch is None:
+                return
+            chunk = _chunk(_as_text(batch), fields, np.arange(line, line + len(batch)))
         malformed.read(path, len(batch))
-        yield _chunk(_as_text(batch), fields, np.arange(line, line + len(batch)))
+        yield chunk
         line += len(batch)
 
 
+@contextmanager
+def parquet_errors(path):
+    try:
+        yield
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        raise ConversionError(f"Cannot read {path} as Parquet of text and numbers: {error}") from error
+
+
 def _as_text(batch):
-    """Nested columns (lists of categories) stay what they are."""
-    columns = [c if pa.types.is_nested(c.type) else c.cast(pa.string()) for c in batch.columns]
-    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+    """Nested columns (lists of categories) stay what they are; NaN, which pandas writes for a missing text, is none."""
+    def text(column):
+        if pa.types.is_nested(column.type):
+            return column
+        if pa.types.is_floating(column.type):
+            column = pa.compute.if_else(pa.compute.is_nan(column), pa.scalar(None, column.type), column)
+        return column.cast(pa.string())
+
+    return pa.RecordBatch.from_arrays([text(column) for column in batch.columns], names=batch.schema.names)
 
 
 def _refuse_fractional_ids(path, schema, fields):
@@ -124,13 +185,19 @@ def chunks(path, fields, malformed):
     return READERS[suffix(path)](path, fields, malformed)
 
 
-def records(path, malformed):
-    """(line number, record) of any of the formats."""
+def records(path, malformed, wanted=None):
+    """(line number, record) of any of the formats; of the columns `wanted` alone if they are named."""
     kind = suffix(path)
     if kind in (".jsonl", ".json"):
         yield from json_records(path, malformed)
         return
-    names = pa.parquet.read_schema(path).names if kind == ".parquet" else header(path, "\t" if kind == ".tsv" else ",")
-    for chunk in chunks(path, {name: name for name in names}, malformed):
+    if kind == ".parquet":
+        with parquet_errors(path):
+            names = pa.parquet.read_schema(path).names
+    else:
+        names = header(path, "\t" if kind == ".tsv" else ",")
+    names = [name for name in names if wanted is None or name in wanted]
+    for chunk in chunks(path, {f".{name}": name for name in names}, malformed):  # with a dot none is called as the chunk's own `line`
         lines = chunk.pop("line")
+        chunk.columns = names
         yield from zip(lines, chunk.to_dict("records"))

@@ -14,6 +14,14 @@ def is_missing(values):
     return values.isna() | values.isin(["", "NA", "None", "null", "nan", "NaN"])
 
 
+def to_numbers(values):
+    """As float64, NaN for what is no number."""
+    try:
+        return pd.to_numeric(values, errors="coerce").astype(np.float64)
+    except OverflowError:  # integers that no float holds
+        return pd.to_numeric(values.astype(str), errors="coerce").astype(np.float64)
+
+
 class Times:
     """Timestamps as seconds: from numbers (seconds down to nanoseconds, told apart by their size) or from ISO dates."""
 
@@ -21,7 +29,7 @@ class Times:
         self.kinds, self.first_missing = set(), None
 
     def read(self, values):
-        numbers = pd.to_numeric(values, errors="coerce").astype(np.float64)
+        numbers = to_numbers(values)
         textual = numbers.isna() & ~is_missing(values)
         if textual.any():
             dates = pd.to_datetime(values[textual].astype(str), format="ISO8601", utc=True, errors="coerce")
@@ -60,4 +68,4 @@ def in_seconds(frame, path):
 
 
 def _unit(time):
-    return next(unit for unit in TIME_UNITS if time < unit[0])
+    return next(unit for unit in TIME_UNITS if abs(time) < unit[0])

@@ -18,10 +18,15 @@ from dataset_scripts.reading import json_chunks, json_records
 FIELDS = {"user": "user_id", "item": "business_id", "time": "date", "rating": "stars"}
 COLUMNS = {
     "title:token": "name",
-    "categories:token_seq": lambda business: (business.get("categories") or "").split(", "),
+    "categories:token_seq": lambda business: listed(business.get("categories")),
     "city:token": "city",
     "state:token": "state",
 }
+
+
+def listed(categories):
+    """Newer releases have one text, older ones a list."""
+    return categories.split(", ") if isinstance(categories, str) else categories
 
 
 def main(arguments=None):

@@ -38,7 +38,7 @@ def _names_in(file):
     """Names of the settings of a file that is passed by --config_files."""
     try:
         found = yaml.load(Path(file).read_text(encoding="utf-8"), Loader=yaml.FullLoader)  # RecBole's
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: not utf-8; a date such as 2019-02-30
         raise InputError(f"--config_files: {file} cannot be read ({' '.join(str(error).split())}). Expected yaml files, separated by "
                          "blanks.") from error
     if not isinstance(found, dict):

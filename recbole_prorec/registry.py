@@ -145,11 +145,40 @@ def explain_missing_dataset(module):
     @functools.wraps(load)
     def _load_inter_feat(self, token, dataset_path):
         file = Path(dataset_path, f"{token}.inter")
-        if self.benchmark_filename_list is None and not file.is_file():
-            raise InputError(_missing(self, f"there is no file {file}"))
-        load(self, token, dataset_path)
+        if self.benchmark_filename_list is None:
+            _check_interactions(self, file)
+        try:
+            load(self, token, dataset_path)
+        except UnicodeDecodeError as error:
+            raise _undecodable(file, error) from error
 
     module.Dataset._download, module.Dataset._load_inter_feat = _download, _load_inter_feat
+
+
+def _check_interactions(dataset, file):
+    """RecBole answers a file without the fields that it needs with an error of pandas', or of its own far behind."""
+    if not file.is_file():
+        raise InputError(_missing(dataset, f"there is no file {file}"))
+    config, separator = dataset.config, dataset.config["field_separator"]
+    try:
+        with open(file, encoding=config["encoding"] or "utf-8", newline="\n") as lines:
+            header, row = next(lines, ""), next(lines, "")
+    except UnicodeDecodeError as error:
+        raise _undecodable(file, error) from error
+    if config["MODEL_TYPE"].name not in ("GENERAL", "SEQUENTIAL"):
+        return  # of other models no user need be known
+    wanted = [dataset.uid_field, dataset.iid_field] + ([dataset.time_field] if config["eval_args"]["order"] == "TO" else [])
+    fields = dict(field.rpartition(":")[::2] for field in header.rstrip("\r\n").split(separator))
+    if any(fields.get(name) not in ("token", "float") for name in wanted):
+        raise InputError(f"{file}, line 1: expected fields as name:type, {separator!r} between them, among them {', '.join(wanted)}, as "
+                         f"{wanted[0]}:token; found {header[:200]!r}. Mend the line, or set USER_ID_FIELD, ITEM_ID_FIELD, TIME_FIELD or "
+                         "field_separator. dataset_scripts/general.py makes such files.")
+    if not row.strip():
+        raise InputError(f"{file} has no interactions, but a first line alone. Give the whole file.")
+
+
+def _undecodable(file, error):
+    return InputError(f"{file} cannot be read as text ({error}). Set `encoding`, or save the file in UTF-8.")
 
 
 @after_import("recbole.data.dataset.sequential_dataset")
@@ -159,6 +188,10 @@ def explain_no_targets(module):
 
     @functools.wraps(original)
     def data_augmentation(self):
+        if self.time_field not in self.inter_feat:
+            raise InputError(f"data set {self.dataset_name!r}: the field {self.time_field!r} is not loaded, but histories need an order. "
+                             f"Give the data set's yaml file by --config_files, or load it: --load_col=\"{{'inter': ['{self.uid_field}', "
+                             f"'{self.iid_field}', '{self.time_field}']}}\"")
         original(self)
         if len(self.inter_feat) == 0:
             raise InputError(f"data set {self.dataset_name!r}: no user has an item to be predicted from the ones before it. Training and "

@@ -40,7 +40,8 @@ def refused(tiny, message, **changes):
     ("decoder_size", 9, "decoder_size 9 is no multiple of decoder_heads 2"),
     ("window_stride", 21, "window_stride 21 is above MAX_ITEM_LIST_LENGTH 20"), ("window_stride", 0, "window_stride is 0"),
     ("topk", [5, 61], "beam_size 20 is below the largest topk 61"),
-    ("text_template", {"title": None}, "text_template is {'title': None}; expected text.*in quotes"), ("text_template", 5, "text_template is 5"),
+    ("text_template", {"title": None}, "text_template is {'title': None}; expected text.*in quotes"),
+    ("text_template", 5, "text_template is 5"),
     ("text_encoder", None, "text_encoder is None"), ("text_embedding_file", 5, "text_embedding_file is 5"),
     ("cache_dir", 2024, "cache_dir is 2024"), ("text_batch_size", 2.5, "text_batch_size is 2.5; expected a whole number"),
 ])

@@ -80,6 +80,7 @@ def test_a_data_set_without_a_protocol_is_not_announced_as_having_one(command, c
     (["--model=BPR", "--xyzzy=1"], "'xyzzy' is no setting"),
     (["--model=BPR", "--ranking=fused"], "'ranking' is no setting of BPR"),
     (["--config_files=nowhere.yaml"], "--config_files: nowhere.yaml cannot be read"),
+    (["--seed=1", "--epochs=1", "--seed=2"], "--seed is given twice"), (["--nproc=0"], "nproc is 0; expected at least 1"),
     (["--config_files=."], "--config_files: . cannot be read"),
 ])
 def test_bad_input_is_one_line_and_exit_code_2(command, capsys, tmp_path, monkeypatch, words, said):
@@ -90,7 +91,8 @@ def test_bad_input_is_one_line_and_exit_code_2(command, capsys, tmp_path, monkey
 
 
 @pytest.mark.parametrize("text, said", [("", "holds NoneType; expected settings as key: value"), ("- epochs", "holds list"),
-                                        ("epochs: [", "broken.yaml cannot be read"), ("\udcff", "broken.yaml cannot be read")])
+                                        ("epochs: [", "broken.yaml cannot be read"), ("x: 2019-02-30", "broken.yaml cannot be read"),
+                                        ("\udcff", "broken.yaml cannot be read")])
 def test_a_broken_file_of_settings_is_named(command, capsys, tmp_path, monkeypatch, text, said):
     monkeypatch.chdir(tmp_path)
     Path("broken.yaml").write_bytes(text.encode("utf-8", "surrogateescape"))

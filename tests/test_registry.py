@@ -124,6 +124,36 @@ def test_a_missing_data_set_is_one_clear_error(tiny_dataset):
         create_dataset(Config(model="BPR", dataset="tiny", config_dict=tiny_dataset.config))
 
 
+@pytest.mark.parametrize("content, said", [
+    ("", "line 1: expected fields as name:type.*among them user_id, item_id, timestamp.*found ''"),
+    ("user_id\titem_id\ttimestamp\nu\ti\t1\n", "line 1: expected fields as name:type"),
+    ("user_id:token,item_id:token,timestamp:float\nu,i,1\n", "line 1: .*field_separator"),
+    ("\ufeffuser_id:token\titem_id:token\ttimestamp:float\nu\ti\t1\n", r"line 1: .*found '\\ufeffuser_id"),
+    ("user_id:token\titem_id:token\nu\ti\n", "line 1: .*TIME_FIELD"),
+    ("user_id:token\titem_id:token\ttimestamp:float\n", "has no interactions"),
+    ("user_id:token\titem_id:token\ttimestamp:float\nu\t\udce9\t1\n", "cannot be read as text"),
+    ("user_id:token\titem_id:token\ttimestamp:float\n" + "u\ti\t1\n" * 100_000 + "u\t\udce9\t1\n", "cannot be read as text"),
+])
+def test_interactions_that_cannot_be_read_are_one_clear_error(tiny_dataset, content, said):
+    from recbole.data import create_dataset
+
+    (tiny_dataset.folder / "tiny.inter").write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises(InputError, match=f"tiny.inter.*{said}"):
+        create_dataset(Config(model="PRORec", dataset="tiny", config_dict=tiny_dataset.config))
+
+
+def test_a_time_that_is_not_loaded_is_told_of_and_loaded_as_told(tiny_dataset, monkeypatch):
+    from recbole.data import create_dataset
+
+    given = {**tiny_dataset.config, "load_col": {"inter": ["user_id", "item_id"]}}
+    with pytest.raises(InputError, match="'timestamp' is not loaded.*--load_col=") as refusal:
+        create_dataset(Config(model="PRORec", dataset="tiny", config_dict=given)).build()
+    flag = str(refusal.value).partition("load it: ")[2].replace('"', "")
+    monkeypatch.setattr("sys.argv", ["run_recbole", flag])
+    given.pop("load_col")
+    assert create_dataset(Config(model="PRORec", dataset="tiny", config_dict=given)).build()
+
+
 def test_a_failing_download_names_the_data_set(tiny_dataset, monkeypatch):
     from recbole.data import create_dataset
     from recbole.data.dataset import dataset as module

@@ -104,6 +104,10 @@ def test_an_item_file_that_is_missing_or_of_another_encoding_is_one_error_with_t
     (tmp_path / "latin.item").write_bytes("item_id:token\ttitle:token\nB1\tCafé\n".encode("latin-1"))
     with pytest.raises(InputError, match="cannot be read as utf-8 text.*`encoding`"):
         read_item_fields(tmp_path / "latin.item")
+    (tmp_path / "marked.item").write_text("item_id:token\ttitle:token\nB1\tone\n", encoding="utf-8-sig")
+    with pytest.raises(InputError, match="begins with a byte order mark"):
+        read_item_fields(tmp_path / "marked.item")
+    assert read_item_fields(tmp_path / "marked.item", encoding="utf-8-sig") == {"B1": {"item_id": "B1", "title": "one"}}
 
 
 # Rendering

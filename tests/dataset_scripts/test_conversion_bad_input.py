@@ -102,6 +102,57 @@ def test_an_empty_file_is_named(converted, tmp_path):
         converted("general", "--interactions", tmp_path / "zero.csv")
 
 
+@pytest.mark.parametrize("suffix, delimiter", [("csv", ","), ("tsv", "\t")])
+@pytest.mark.parametrize("stray", [['"nice'], ['"nice', '"bad'], ['"nice" one']])
+def test_a_quote_that_would_swallow_rows_is_refused_and_one_inside_of_a_value_is_not(converted, tmp_path, suffix, delimiter, stray):
+    def written(texts):
+        rows = [[*row, text] for row, text in zip(GOOD, [*texts, *[""] * len(GOOD)])]
+        file = tmp_path / f"f.{suffix}"
+        file.write_text("\n".join(delimiter.join(row) for row in [["user_id", "item_id", "timestamp", "text"], *rows]) + "\n")
+        return file
+
+    assert len(converted("general", "--interactions", written(['5" pipe', '"said ""no"""', '"two\nlines"'])).rows()) == 400
+    with pytest.raises(ConversionError, match="a double quote opens a value and is not closed where the value ends"):
+        converted("general", "--interactions", written(["", *stray]), name="other")
+
+
+def test_a_damaged_parquet_is_named_and_columns_not_asked_for_may_hold_anything(converted, table, tmp_path):
+    interactions = table([["u", "1", "1"], ["u", "2", "2"]])
+    items = {"item_id": ["1", "2"], "title": ["one", None], "brand": [float("nan")] * 2, "picture": [b"\xff", b"\xfe"]}
+    pd.DataFrame(items).to_parquet(tmp_path / "items.parquet")
+    flags = ["--interactions", interactions, "--items", tmp_path / "items.parquet", "--item-columns", "title", "brand"]
+    assert converted("general", *flags).lines(".item")[1:] == ["1\tone\t", "2\t\t"]
+    with pytest.raises(ConversionError, match="items.parquet as Parquet of text and numbers"):
+        converted("general", *flags, "picture", name="other")
+    (tmp_path / "items.parquet").write_bytes(b"PAR1" * 9)
+    with pytest.raises(ConversionError, match="items.parquet as Parquet"):
+        converted("general", *flags, name="other")
+
+
+@pytest.mark.parametrize("columns", [["title", "title:token_seq"], ["item_id"], [":token"], ["a{b"], ['a"b']])
+def test_names_that_no_atomic_file_can_have_are_refused(converted, table, columns, capsys):
+    with pytest.raises(SystemExit):
+        converted("general", "--interactions", table(GOOD), "--items", table(GOOD), "--item-columns", *columns)
+    assert "--item-columns: expected different names" in capsys.readouterr().err
+
+
+def test_an_item_column_may_be_called_line_and_a_name_may_not_come_twice(converted, table, tmp_path):
+    (tmp_path / "items.csv").write_text("item_id,line\n1,red\n2,blue\n")
+    flags = ["--interactions", table([["u", "1", "1"], ["u", "2", "2"]]), "--items", tmp_path / "items.csv", "--item-columns", "line"]
+    assert converted("general", *flags).lines(".item")[1:] == ["1\tred", "2\tblue"]
+    (tmp_path / "items.csv").write_text("item_id,line,line\n1,red,x\n2,blue,x\n")
+    with pytest.raises(ConversionError, match="items.csv, line 1: two columns have one name"):
+        converted("general", *flags, name="other")
+
+
+def test_numbers_and_literals_that_python_cannot_hold_are_malformed_lines(converted, tmp_path, capsys):
+    huge = "1" + "0" * 400
+    path = json_lines(tmp_path / "f.jsonl", GOOD, extra=["{[]: 1}", f'{{"user_id": "u", "item_id": "i", "timestamp": {huge}}}'])
+    assert len(converted("general", "--interactions", path).rows()) == 400
+    report = capsys.readouterr().out
+    assert "line 11: TypeError" in report and "line 12: time '1000" in report
+
+
 @pytest.mark.parametrize("key", ["a\tb", "a\nb", '"a', "", "NA", "null", "nan"])
 def test_ids_that_would_not_come_back_the_same_are_malformed_lines(converted, table, capsys, key):
     for n, row in enumerate([[key, "i1", "5"], ["u1", key, "5"]]):

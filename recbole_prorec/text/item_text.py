@@ -60,8 +60,8 @@ def _lines(path, encoding):
         with open(path, encoding=encoding, newline="\n") as file:
             for number, line in enumerate(file, start=1):
                 if line.startswith("\ufeff") and number == 1:
-                    raise InputError(f"{path} begins with a byte order mark, which RecBole takes for a part of the first name. Save it without, "
-                                     "or set encoding: utf-8-sig.")
+                    raise InputError(f"{path} begins with a byte order mark, which RecBole takes for a part of the first name. Save it "
+                                     "without, or set encoding: utf-8-sig.")
                 yield number, line.removesuffix("\n").removesuffix("\r")
     except FileNotFoundError as error:
         raise InputError(f"there is no item file {path}, and PRORec needs a text for each item. Put the file there (first line such as "

@@ -28,6 +28,7 @@ from recbole_prorec.compare.stage_times import full_seconds, seconds_of_stages, 
 from recbole_prorec.compare.summary import summarize
 from recbole_prorec.errors import InputError
 from recbole_prorec.known_settings import settings_of
+from recbole_prorec.trainer.stages import VERSIONS
 
 COMPARISONS = Path(__file__).parents[1] / "comparisons"
 
@@ -101,6 +102,15 @@ def test_a_default_that_a_run_sets_otherwise_may_change():
     assert results._changes(parts(256, codebook_size=64), parts(4096, codebook_size=64)) == ""
     assert results._changes(parts(256), parts(4096)) == "defaults.PRORec.yaml.codebook_size: 256 then, 4096 now"
     assert "settings.codebook_size: 64 then, 32 now" in results._changes(parts(256, codebook_size=64), parts(4096, codebook_size=32))
+
+
+@pytest.mark.parametrize("model, settings, read", [
+    ("PRORec", {}, ["alignment", "quantization", "generation"]), ("PRORec", {"ranking": "stage1"}, ["alignment"]),
+    ("TIGER", {}, ["quantization", "generation"])])
+def test_the_version_of_a_stage_that_a_run_does_not_have_may_change(model, settings, read):
+    for stage in VERSIONS:
+        before, now = ({"model": model, "stages": {**VERSIONS, stage: version}, "settings": settings} for version in (1, 2))
+        assert results._changes(before, now) == (f"stages.{stage}: 1 then, 2 now" if stage in read else "")
 
 
 def test_an_entry_may_have_seeds_of_its_own():

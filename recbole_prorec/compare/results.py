@@ -12,8 +12,9 @@ import yaml
 from recbole_prorec.compare.machine import versions
 from recbole_prorec.errors import InputError
 from recbole_prorec.registry import MODELS, properties_file
-from recbole_prorec.trainer.stages import VERSIONS
+from recbole_prorec.trainer.stages import PROREC_SETTINGS, TIGER_SETTINGS, VERSIONS
 
+STAGES = {"PRORec": PROREC_SETTINGS, "TIGER": TIGER_SETTINGS}
 # settings that say where things lie or what is shown, not what comes out
 WITHOUT_EFFECT = {"data_path", "cache_dir", "checkpoint_dir", "show_progress", "state", "log_wandb", "gpu_id"}
 
@@ -102,15 +103,18 @@ def check_conditions(folder, run):
 
 
 def _changes(before, now):
-    """Names of what differs: "settings.n_layers: 2 then, 1 now"; "" if nothing does. A default that a run sets otherwise is none of it."""
-    flat_before, flat_now = ({name: value for name, value in _flat(parts) if not _is_overridden(name, parts)} for parts in (before, now))
+    """Names of what differs: "settings.n_layers: 2 then, 1 now"; "" if nothing does. A default that a run sets otherwise is none of it, nor
+    is the version of a stage that it does not have."""
+    flat_before, flat_now = ({name: value for name, value in _flat(parts) if not _is_unread(name, parts)} for parts in (before, now))
     names = [name for name in {**flat_before, **flat_now} if flat_before.get(name) != flat_now.get(name)]
     said = [f"{name}: {_short(flat_before.get(name))} then, {_short(flat_now.get(name))} now" for name in names[:4]]
     return "; ".join(said + [f"and {len(names) - 4} more"] * (len(names) > 4))
 
 
-def _is_overridden(name, parts):
+def _is_unread(name, parts):
     kind, _, rest = name.partition(".")
+    if kind == "stages":
+        return rest not in (("alignment",) if parts["settings"].get("ranking") == "stage1" else STAGES[parts["model"]])
     return kind == "defaults" and rest.partition(".yaml.")[2].split(".")[0] in parts["settings"]
 
 

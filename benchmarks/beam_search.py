@@ -75,10 +75,10 @@ def exact(flags):
     """The ten best of a beam against the ten best of all items, what that does to the metrics, and what it costs."""
     from recbole.quick_start import load_data_and_model
 
-    _, network, _, _, _, test_data = load_data_and_model(flags.checkpoint)
+    config, network, _, _, _, test_data = load_data_and_model(flags.checkpoint)
     network.eval()
     *histories, targets = test_users(network, test_data, flags.test_users)
-    tables = [(f"{ranking}, {len(targets)} test users", compared(network, histories, targets, ranking, flags))
+    tables = [(f"{config['dataset']}, {ranking}, {len(targets)} test users", compared(network, histories, targets, ranking, flags))
               for ranking in ("generative", "fused")]
     common.save("exactness", flags.command, "Beam search against all items", exact.__doc__, tables)
 

@@ -163,7 +163,7 @@ def _check_interactions(dataset, file):
     try:
         with open(file, encoding=config["encoding"] or "utf-8", newline="\n") as lines:
             header, row = next(lines, ""), next(lines, "")
-    except UnicodeDecodeError as error:
+    except (UnicodeDecodeError, LookupError) as error:  # LookupError: no encoding is called so
         raise _undecodable(file, error) from error
     if config["MODEL_TYPE"].name not in ("GENERAL", "SEQUENTIAL"):
         return  # of other models no user need be known

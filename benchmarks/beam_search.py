@@ -98,12 +98,11 @@ def compared(network, histories, targets, ranking, flags):
     if ranking == "fused":
         ways["all items, by bounds"] = lambda: found(10, "all")
     rates = common.alternate({name: lambda way=way: len(way()) for name, way in ways.items()}, flags.rounds, flags.seconds)[0]
-    rows, best = [], scored()
-    for name, way in ways.items():
-        items = way()
-        rows.append({"way": name, **metrics(items, targets), "% of users with the same top 10": share(items, best),
-                     "in any order": share(items.sort(1)[0], best.sort(1)[0]), "users/s": statistics.median(rates[name])})
-    return rows
+    lists = {name: way() for name, way in ways.items()}
+    best = lists["all items, scored"]
+    return [{"way": name, **metrics(items, targets), "% of users with the same top 10": share(items, best),
+             "in any order": share(items.sort(1)[0], best.sort(1)[0]), "users/s": statistics.median(rates[name])}
+            for name, items in lists.items()]
 
 
 def test_users(network, test_data, number):

@@ -125,16 +125,12 @@ def parquet_chunks(path, fields, malformed):
         table = pa.parquet.ParquetFile(path)
     require_columns(path, table.schema_arrow.names, fields.values())
     _refuse_fractional_ids(path, table.schema_arrow, fields)
-    line, batches = 1, table.iter_batches(CHUNK_LINES, columns=sorted(set(fields.values())))
-    while True:
-        with parquet_errors(path):
-            batch = next(batches, None)
-            if batch is None:
-                return
-            chunk = _chunk(_as_text(batch), fields, np.arange(line, line + len(batch)))
-        malformed.read(path, len(batch))
-        yield chunk
-        line += len(batch)
+    line = 1
+    with parquet_errors(path):  # of the loop alone: what goes wrong with a chunk at the reader's does not come back here
+        for batch in table.iter_batches(CHUNK_LINES, columns=sorted(set(fields.values()))):
+            malformed.read(path, len(batch))
+            yield _chunk(_as_text(batch), fields, np.arange(line, line + len(batch)))
+            line += len(batch)
 
 
 @contextmanager

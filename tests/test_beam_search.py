@@ -100,16 +100,12 @@ def test_exact_search_finds_the_best_of_all_items(problem, size, scale):
 def test_exact_search_lists_equals_in_order_of_their_codes_and_no_excluded_item():
     trie = Trie(random_codes(60, 3, 4))
     decoder = Table([torch.zeros(4)] * 3)
-    prior = -exact_of(decoder, trie)  # all sums are 0
+    prior = -score_all(decoder, torch.zeros(2, 1), trie)  # all sums are 0
     items, scores = exact_search(decoder, torch.zeros(2, 1), trie, prior, 20)
     assert torch.equal(items, trie.leaf_item[:20].expand(2, -1)) and scores.abs().max() < 1e-5
     prior[1] = float("-inf")
     items, scores = exact_search(decoder, torch.zeros(2, 1), trie, prior, 20)
     assert (items[0] > 0).all() and (items[1] == 0).all() and (scores[1] == float("-inf")).all()
-
-
-def exact_of(decoder, trie):
-    return score_all(decoder, torch.zeros(2, 1), trie)
 
 
 def test_exact_search_does_not_hide_what_is_no_number(problem):

@@ -145,9 +145,13 @@ class PRORecRanking(CodeRanking):
 
     def stage1_log_probs(self, inputs, lengths):
         """log p(item | history) by stage 1: [B, n_items]; -inf for padding."""
-        scores = self.stage1_states(inputs, lengths) @ self.integrated.T
+        scores = self.stage1_scores(inputs, lengths)
         scores[:, 0] = float("-inf")
         return scores.log_softmax(-1)
+
+    def stage1_scores(self, inputs, lengths):
+        """The same up to a constant per user, and with a score of padding: [B, n_items]."""
+        return self.stage1_states(inputs, lengths) @ self.integrated.T
 
     @contextlib.contextmanager
     def kept_beams(self):
@@ -184,7 +188,7 @@ class PRORecRanking(CodeRanking):
         """As `_beam`, of all items."""
         found = []
         for some, n in zip(inputs.split(SCORED_AT_ONCE), lengths.split(SCORED_AT_ONCE)):
-            prior = self.without_seen(self.fusion_weight * (self.stage1_states(some, n) @ self.integrated.T), some, exclude_seen)
+            prior = self.without_seen(self.fusion_weight * self.stage1_scores(some, n), some, exclude_seen)
             found.append(exact_search(self.decoder, self.user_states(some, n), self.trie, prior, size))
         return [torch.cat(parts) for parts in zip(*found)]
 

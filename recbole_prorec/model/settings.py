@@ -73,17 +73,21 @@ def _check_common(config, n_items):
 
 
 def _check_ranking(config, n_items):
-    metrics = config["metrics"] if isinstance(config["metrics"], list) else [config["metrics"]]
-    if "gauc" in map(str.lower, metrics) and "full" in config["eval_args"]["mode"].values() and config["ranking"] != "stage1":
+    metrics, modes = map(str.lower, _as_list(config["metrics"])), config["eval_args"]["mode"].values()
+    if "gauc" in metrics and "full" in modes and config["ranking"] != "stage1":
         raise InputError("metrics asks for GAUC, which needs a score of every item, and lists of generated items have none of the others. "
                          "Leave GAUC out" + (", or set ranking to stage1." if config["ranking"] else "."))
-    largest = max(config["topk"]) if isinstance(config["topk"], list) else config["topk"]
+    largest = max(_as_list(config["topk"]))
     if config["beam_size"] < largest:
         raise InputError(f"beam_size {config['beam_size']} is below the largest topk {largest}: the beam could not fill the list. "
                          f"Set beam_size to {largest} or more.")
     if n_items - 1 < largest:
         raise InputError(f"the catalogue has {n_items - 1} items, but topk asks for {largest}. Lower topk, or loosen the filters "
                          "(item_inter_num_interval, user_inter_num_interval).")
+
+
+def _as_list(value):
+    return value if isinstance(value, list) else [value]
 
 
 def _check_codes(config, n_items):

@@ -17,6 +17,9 @@ logger = logging.getLogger(__name__)
 def read_header(item_file, separator="\t", encoding="utf-8"):
     """The fields of an atomic file and their types, in file order."""
     _, header = next(_lines(item_file, encoding), (1, ""))
+    if header.startswith("\ufeff"):
+        raise InputError(f"{item_file} begins with a byte order mark, which RecBole takes for a part of the first name. Save it without, "
+                         "or set encoding: utf-8-sig.")
     fields = [field.rpartition(":")[::2] for field in header.split(separator)]
     names = [name for name, _ in fields]
     if any(not name or kind not in FIELD_TYPES for name, kind in fields) or len(set(names)) < len(names):
@@ -59,9 +62,6 @@ def _lines(path, encoding):
     try:
         with open(path, encoding=encoding, newline="\n") as file:
             for number, line in enumerate(file, start=1):
-                if line.startswith("\ufeff") and number == 1:
-                    raise InputError(f"{path} begins with a byte order mark, which RecBole takes for a part of the first name. Save it "
-                                     "without, or set encoding: utf-8-sig.")
                 yield number, line.removesuffix("\n").removesuffix("\r")
     except FileNotFoundError as error:
         raise InputError(f"there is no item file {path}, and PRORec needs a text for each item. Put the file there (first line such as "

@@ -19,6 +19,8 @@ import pyarrow.parquet
 from .errors import ConversionError
 from .reading import CHUNK_LINES, json_chunks, json_records, opened
 
+csv.field_size_limit(2**31 - 1)  # Python's own, 131,072 characters, is less than a long description
+
 
 def csv_chunks(path, fields, malformed, delimiter=","):
     """A header line and rows; every value stays text, so that ids keep their leading zeros."""

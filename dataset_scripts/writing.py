@@ -12,11 +12,12 @@ import numpy as np
 from .errors import ConversionError
 
 SUFFIXES = (".item", ".yaml", ".stats.json", ".inter")  # .inter last: a folder that has one is complete
+OTHERS = (".user", ".link", ".kg")  # which RecBole would read beside them, and which are of another data set
 ROWS_AT_ONCE = 100_000
 
 
 def refuse_occupied(folder, overwrite):
-    held = sorted(path.name for path in Path(folder).glob("*") if path.name.endswith(SUFFIXES + (".user", ".link", ".kg")))
+    held = sorted(path.name for path in Path(folder).glob("*") if path.name.endswith(SUFFIXES + OTHERS))
     if held and not overwrite:
         raise ConversionError(
             f"{folder} already holds a data set ({', '.join(held)}). "
@@ -33,7 +34,7 @@ def staged(folder, name):
         with tempfile.TemporaryDirectory(prefix=f".{name}-unfinished-", dir=folder.parent) as aside:
             yield lambda suffix: Path(aside) / f"{name}{suffix}"
             folder.mkdir(exist_ok=True)
-            for suffix in reversed(SUFFIXES):
+            for suffix in (*reversed(SUFFIXES), *OTHERS):
                 (folder / f"{name}{suffix}").unlink(missing_ok=True)
             for suffix in SUFFIXES:
                 if (Path(aside) / f"{name}{suffix}").exists():

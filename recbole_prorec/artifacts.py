@@ -56,6 +56,23 @@ def _sha(tag, *chunks):
     return digest.digest()
 
 
+def writable_folder(folder, setting):
+    """Make the folder that `setting` names, where it is not there yet -> its Path."""
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unusable(folder, setting, error) from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise unusable(folder, setting, "no permission to write there")
+    return folder
+
+
+def unusable(folder, setting, cause):
+    return InputError(f"the folder {folder} cannot be used: {cause}. Expected a folder that can be written to, with room left; make it so, "
+                      f"or set `{setting}` to another one.")
+
+
 class ArtifactStore:
     """A folder of results, `<stage>-<key>.npz`, and of unfinished work, `<stage>-<key>.pt`; neither holds a pickle that could run code.
 
@@ -64,14 +81,11 @@ class ArtifactStore:
 
     def __init__(self, folder, setting="cache_dir"):
         """setting: what says where the folder lies."""
-        self.folder, self.setting = Path(folder), setting
+        self.folder, self.setting = writable_folder(folder, setting), setting
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
             self._remove_leftovers()
         except OSError as error:
             raise self._unusable(error) from error
-        if not os.access(self.folder, os.W_OK | os.X_OK):
-            raise self._unusable("no permission to write there")
 
     def save(self, stage, key, arrays, meta=None):
         """Keep the finished result of a stage: named arrays, and what json can hold."""
@@ -147,8 +161,7 @@ class ArtifactStore:
                     leftover.unlink()
 
     def _unusable(self, cause):
-        return InputError(f"the artifact folder {self.folder} cannot be used: {cause}. Expected a folder that can be written to, "
-                          f"with room left; make it so, or set `{self.setting}` to another one.")
+        return unusable(self.folder, self.setting, cause)
 
 
 def _parse_arrays(file, stage, key):

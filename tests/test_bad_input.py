@@ -2,9 +2,11 @@
 
 import logging
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from markov_data import write_markov_dataset
 from pipeline import Run
 
@@ -157,9 +159,35 @@ def test_text_embeddings_that_are_no_numbers_are_refused(tiny_dataset, broken):
 def test_a_cache_folder_that_cannot_be_written_is_one_clear_error(tiny_dataset):
     (tiny_dataset.folder.parent / "file").write_text("")
     run = Run(tiny_dataset, cache_dir=str(tiny_dataset.folder.parent / "file" / "cache"))
-    with pytest.raises(InputError, match="artifact folder .*file/cache cannot be used.*set `cache_dir`"):
+    with pytest.raises(InputError, match="the folder .*file/cache cannot be used.*set `cache_dir`"):
         run.fit()
     assert run.trained == []
+
+
+def test_a_checkpoint_folder_that_cannot_be_written_is_one_clear_error_before_any_training(tiny_dataset):
+    file = tiny_dataset.folder.parent / "file"
+    file.write_text("")
+    refused(tiny_dataset, "the folder .*/file cannot be used.*set `checkpoint_dir`", checkpoint_dir=str(file))
+
+
+def test_a_disk_that_fills_up_loses_no_finished_stage_and_leaves_no_half_checkpoint(tiny_dataset, monkeypatch):
+    save = torch.save
+
+    def disk_full(state, file, **kwargs):
+        if not isinstance(file, str):  # an artifact of the cache
+            return save(state, file, **kwargs)
+        Path(file).write_bytes(b"half")
+        raise RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed")
+
+    run = Run(tiny_dataset)
+    monkeypatch.setattr(torch, "save", disk_full)
+    with pytest.raises(InputError, match="write failed, while .*PRORec-.*pth was written; finished stages are kept in .*`checkpoint_dir`"):
+        run.fit()
+    assert list(Path(run.config["checkpoint_dir"]).iterdir()) == [] and run.trained
+    monkeypatch.undo()
+    again = Run(tiny_dataset).fit()
+    assert not set(again.trained) & {(stage, epoch) for stage, epoch in run.trained if stage == "alignment"}
+    assert Path(again.trainer.saved_model_file).exists()
 
 
 def test_items_that_no_codes_tell_apart_are_one_clear_error(tiny_dataset):

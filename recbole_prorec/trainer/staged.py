@@ -8,9 +8,10 @@ import faiss
 import numpy as np
 import torch
 from recbole.trainer import Trainer
+from recbole.utils import set_color
 from torch.utils.tensorboard import SummaryWriter
 
-from recbole_prorec.artifacts import ArtifactStore, fingerprint
+from recbole_prorec.artifacts import ArtifactStore, fingerprint, unusable, writable_folder
 from recbole_prorec.data.histories import Histories, WindowBatches
 from recbole_prorec.errors import InputError
 from recbole_prorec.model.generative import GENERATION
@@ -38,6 +39,7 @@ class StagedTrainer(Trainer):
     generation_title = "generation"
 
     def __init__(self, config, model):
+        writable_folder(config["checkpoint_dir"], "checkpoint_dir")  # RecBole would find out when it is trained
         super().__init__(config, model)
         self.fit_settings = {"epochs": self.epochs, "learning_rate": self.learning_rate, "stopping_step": self.stopping_step}
         self.tensorboard_folder = getattr(self.tensorboard, "log_dir", None)
@@ -82,6 +84,21 @@ class StagedTrainer(Trainer):
     def resume_checkpoint(self, resume_file):
         super().resume_checkpoint(resume_file)
         self.resumed_from = resume_file
+
+    def _save_checkpoint(self, epoch, verbose=True, **kwargs):
+        """RecBole's, whole or not there: one that is killed while it writes leaves the file of before."""
+        file = kwargs.pop("saved_model_file", self.saved_model_file)
+        unfinished = f"{file}.{os.getpid()}.unfinished"
+        try:
+            super()._save_checkpoint(epoch, verbose=False, saved_model_file=unfinished, **kwargs)
+            os.replace(unfinished, file)
+        except (OSError, RuntimeError) as error:  # RuntimeError: how torch says that the disk is full
+            with contextlib.suppress(OSError):
+                os.unlink(unfinished)
+            cause = f"{error}, while {file} was written; finished stages are kept in {self.config['cache_dir']}"
+            raise unusable(self.checkpoint_dir, "checkpoint_dir", cause) from error
+        if verbose:
+            self.logger.info(f"{set_color('Saving current', 'blue')}: {file}")
 
     def evaluate(self, eval_data, load_best_model=True, model_file=None, show_progress=False):
         with _numpy_seed(self.config["seed"]):  # uniN draws the same items whatever ran before

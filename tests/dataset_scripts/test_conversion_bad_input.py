@@ -111,7 +111,8 @@ def test_a_quote_that_would_swallow_rows_is_refused_and_one_inside_of_a_value_is
         file.write_text("\n".join(delimiter.join(row) for row in [["user_id", "item_id", "timestamp", "text"], *rows]) + "\n")
         return file
 
-    assert len(converted("general", "--interactions", written(['5" pipe', '"said ""no"""', '"two\nlines"'])).rows()) == 400
+    fine = ['5" pipe', '"said ""no"""', '"two\nlines"', f'"{"long " * 40_000}"']
+    assert len(converted("general", "--interactions", written(fine)).rows()) == 400
     with pytest.raises(ConversionError, match="a double quote opens a value and is not closed where the value ends"):
         converted("general", "--interactions", written(["", *stray]), name="other")
 
@@ -217,7 +218,10 @@ def test_a_folder_that_holds_a_data_set_is_left_alone_unless_told(converted, tab
 
 def test_overwriting_leaves_no_file_of_the_former_data_set(converted, table, tmp_path):
     (tmp_path / "items.csv").write_text("item_id,title\ni1,first\n")
-    assert converted("general", "--interactions", table(GOOD), "--items", tmp_path / "items.csv").path(".item").exists()
+    former = converted("general", "--interactions", table(GOOD), "--items", tmp_path / "items.csv")
+    assert former.path(".item").exists()
+    for suffix in (".user", ".link", ".kg"):
+        former.path(suffix).touch()
     again = converted("general", "--interactions", table(GOOD), "--overwrite")
     assert sorted(path.name for path in again.folder.iterdir()) == ["tiny.inter", "tiny.stats.json", "tiny.yaml"]
 

@@ -73,6 +73,23 @@ def unusable(folder, setting, cause):
                       f"or set `{setting}` to another one.")
 
 
+@contextlib.contextmanager
+def whole_file(path, mode="wb", **how):
+    """A file to be written, under another name until it is whole: who is killed at any moment leaves the old file or the new one, never
+    half of one."""
+    path = Path(path)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    try:
+        with open(unfinished, mode, **how) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    finally:
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
+
+
 class ArtifactStore:
     """A folder of results, `<stage>-<key>.npz`, and of unfinished work, `<stage>-<key>.pt`; neither holds a pickle that could run code.
 
@@ -124,17 +141,10 @@ class ArtifactStore:
         return self.folder / f"{stage}-{key}.{suffix}"
 
     def _write(self, path, buffer):
-        """Under another name first: a process killed at any moment leaves the old file or the new one, never half of one."""
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
         try:
-            with open(temporary, "wb") as file:
+            with whole_file(path) as file:
                 file.write(buffer.getbuffer())
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
             raise self._unusable(error) from error
         return path
 

@@ -22,7 +22,7 @@ def main(arguments=None):
         add(commands)
     args, settings = parser.parse_known_args(arguments)
     args.settings = settings
-    if settings and not (hasattr(args, "takes_settings") and all(setting.startswith("--") and "=" in setting for setting in settings)):
+    if settings and not hasattr(args, "takes_settings"):
         parser.error(f"unrecognized arguments: {' '.join(settings)}")
     try:
         args.run(args)

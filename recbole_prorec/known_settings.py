@@ -27,11 +27,25 @@ def check_names_of_settings(settings, models):
 
 
 def check_flags(settings, files, model):
-    """Raise InputError for one of `settings`, ["--key=value", ...], that nothing reads, which is a slip, or for a file of --config_files
-    that cannot be read; what a file brings along may be for others, and a flag may change it."""
+    """Raise InputError for one of `settings`, ["--key=value", ...], that RecBole cannot read or nothing reads, which is a slip, or for a
+    file of --config_files that cannot be read; what a file brings along may be for others, and a flag may change it."""
+    _check_form(settings)
     brought = set().union(*map(_names_in, files))
     names = (setting[2:].partition("=")[0] for setting in settings)
     check_names_of_settings([name for name in names if name not in brought], [model])
+
+
+def _check_form(settings):
+    """RecBole passes over what it cannot read with a warning, and trains without it."""
+    names = set()
+    for setting in settings:
+        if not setting.startswith("--") or setting.count("=") != 1:
+            raise InputError(f"expected settings as --key=value, got {setting!r}. Write key and value as one word; a value with '=' in it "
+                             f"goes into a yaml file, passed by --config_files.")
+        name = setting.partition("=")[0]
+        if name in names:
+            raise InputError(f"{name} is given twice. Leave one out.")
+        names.add(name)
 
 
 def _names_in(file):

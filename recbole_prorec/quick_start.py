@@ -57,21 +57,7 @@ def _arguments():
     parser.add_argument("--world_size", type=int, default=-1, help="processes on all machines")
     parser.add_argument("--group_offset", type=int, default=0, help="rank of this machine's first process")
     args, settings = parser.parse_known_args()
-    _check_settings(settings)
     return args, settings
-
-
-def _check_settings(settings):
-    """RecBole passes over what it cannot read with a warning, and trains without it."""
-    names = set()
-    for setting in settings:
-        if not setting.startswith("--") or setting.count("=") != 1:
-            raise InputError(f"expected settings as --key=value, got {setting!r}. Write key and value as one word; a value with '=' in it "
-                             f"goes into a yaml file, passed by --config_files.")
-        name = setting.partition("=")[0]
-        if name in names:
-            raise InputError(f"{name} is given twice. Leave one out.")
-        names.add(name)
 
 
 def _check_devices(nproc):

@@ -108,6 +108,27 @@ def _drop_negatives_of_cross_entropy(config):
         defaults["train_neg_sample_args"] = None
 
 
+PLAIN_METRICS = {"auc", "gauc", "logloss", "mae", "rmse"}  # of no depth
+
+
+@after_import("recbole.config.configurator")
+def check_valid_metric(configurator):
+    """RecBole answers a valid_metric that it does not compute with a KeyError, behind an epoch of training."""
+    original = configurator.Config._set_default_parameters
+
+    @functools.wraps(original)
+    def _set_default_parameters(self):
+        original(self)
+        settings = self.final_config_dict
+        there = [name for metric in settings["metrics"]
+                 for name in ([metric] if metric.lower() in PLAIN_METRICS else [f"{metric}@{k}" for k in settings["topk"]])]
+        if settings["eval_step"] > 0 and settings["valid_metric"].lower() not in map(str.lower, there):
+            raise InputError(f"valid_metric is {settings['valid_metric']!r}, which is not computed; expected one of {', '.join(there)}. "
+                             "Set it to one of these, or change metrics or topk.")
+
+    configurator.Config._set_default_parameters = _set_default_parameters
+
+
 # What cannot be found
 
 def known_models():

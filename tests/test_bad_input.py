@@ -1,5 +1,6 @@
 """Bad input is one clear error before any training, or has a stated and harmless effect."""
 
+import io
 import logging
 import re
 from pathlib import Path
@@ -41,7 +42,8 @@ def refused(tiny, message, **changes):
     ("hidden_size", 15, "hidden_size 15 is no multiple of n_heads 2"),
     ("decoder_size", 9, "decoder_size 9 is no multiple of decoder_heads 2"),
     ("window_stride", 21, "window_stride 21 is above MAX_ITEM_LIST_LENGTH 20"), ("window_stride", 0, "window_stride is 0"),
-    ("topk", [5, 61], "beam_size 20 is below the largest topk 61"),
+    ("topk", [5, 10, 61], "beam_size 20 is below the largest topk 61"),
+    ("topk", [5, 20], "valid_metric is .NDCG@10., which is not computed; expected one of .*NDCG@5, NDCG@20"),
     ("text_template", {"title": None}, "text_template is {'title': None}; expected text.*in quotes"),
     ("text_template", 5, "text_template is 5"),
     ("text_encoder", None, "text_encoder is None"), ("text_embedding_file", 5, "text_embedding_file is 5"),
@@ -174,9 +176,9 @@ def test_a_disk_that_fills_up_loses_no_finished_stage_and_leaves_no_half_checkpo
     save = torch.save
 
     def disk_full(state, file, **kwargs):
-        if not isinstance(file, str):  # an artifact of the cache
+        if isinstance(file, io.BytesIO):  # an artifact of the cache
             return save(state, file, **kwargs)
-        Path(file).write_bytes(b"half")
+        file.write(b"half")
         raise RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed")
 
     run = Run(tiny_dataset)

@@ -117,7 +117,8 @@ def test_other_commands_take_no_settings():
 
 
 @pytest.mark.parametrize("flag, message", [
-    ("--epocs=3", "epochs"), ("--config_files=nope.yaml", "nope.yaml cannot be read"), ("--seed=-1", "--seed is -1"),
+    ("--epocs=3", "epochs"), ("--text_template=a={title}", "expected settings as --key=value"), ("--seeed", "as --key=value"),
+    ("--config_files=nope.yaml", "nope.yaml cannot be read"), ("--seed=-1", "--seed is -1"),
     ("--load_col={'inter':['user_id','item_id']}", "have no timestamp"),
     ("--ranking=stage1", "new items need codes"), ("--quantizer=rqvae", "residual_kmeans"),
 ])

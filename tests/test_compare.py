@@ -169,6 +169,63 @@ def test_sampled_candidates_are_refused_before_training(tiny, tmp_path, monkeypa
         trained_and_tested(make_comparison({**tiny, "settings": settings}).runs()[0], tmp_path)
 
 
+@pytest.mark.parametrize("model", ["Pop", "GRU4Rec"])
+def test_users_with_several_test_items_are_refused_before_training(tiny, tmp_path, monkeypatch, model):
+    monkeypatch.setattr(worker.Progress, "fit", None)
+    settings = {**tiny["settings"], "eval_args": {"split": {"RS": [.2, .4, .4]}, "order": "TO", "group_by": "user", "mode": "full"}}
+    with pytest.raises(InputError, match="users have several test items.*Use leave-one-out"):
+        trained_and_tested(make_comparison({**tiny, "entries": [model], "settings": settings}).runs()[0], tmp_path)
+
+
+@pytest.mark.parametrize("model", ["Pop", "PRORec"])
+def test_a_metric_of_validation_that_is_not_computed_is_refused_before_training(tiny, tmp_path, model):
+    run = make_comparison({**tiny, "entries": [model], "topk": [3, 5]}).runs()[0]
+    with pytest.raises(InputError, match="valid_metric is '.*@10', which is not computed; expected one of Recall@3, Recall@5"):
+        worker.build(run, str(tmp_path))
+
+
+def test_without_validation_there_is_no_score_of_it_in_the_tables(tiny, tmp_path):
+    comparison = make_comparison({**tiny, "entries": ["Pop"], "settings": {**tiny["settings"], "eval_step": 0}})
+    train(comparison, tmp_path)
+    write_report(comparison, {}, {})
+    assert "Infinity" not in Path("results/tiny.json").read_text("utf-8") and "valid ndcg" not in Path("results/tiny.md").read_text("utf-8")
+
+
+def test_tables_are_written_where_the_data_are_not(tiny, tiny_dataset, tmp_path, capsys):
+    train(make_comparison(tiny), tmp_path)
+    assert compare(tiny, "--tables") == 0
+    before = Path("results/tiny.md").read_text("utf-8")
+    tiny_dataset.folder.rename(tmp_path / "elsewhere")
+    assert compare(tiny) == command.USAGE_ERROR
+    capsys.readouterr()
+    assert compare({**tiny, "seeds": [1, 2, 3]}, "--tables") == 0
+    assert "data set tiny is not here; it is not checked" in capsys.readouterr().out
+    assert compare(tiny, "--tables") == 0 and Path("results/tiny.md").read_text("utf-8") == before
+
+
+def test_a_run_depends_on_all_files_that_its_settings_name(tiny, tmp_path):
+    (tmp_path / "encoder").mkdir()
+    files = [tmp_path / name for name in ("e.npy", "e.keys.txt", "encoder/model.safetensors")]
+    settings = {"text_embedding_file": str(files[0]), "text_encoder": str(tmp_path / "encoder")}
+    run = make_comparison({**tiny, "entries": [{"name": "PRORec", "settings": settings}]}).runs()[0]
+    found = []
+    for changed in (None, *files):
+        for file in files:
+            file.write_text("changed" if file == changed else "as it was", encoding="utf-8")
+        found.append(json.dumps(results.conditions(run)))
+    assert len(set(found)) == 4
+
+
+def test_a_full_disk_is_one_clear_error_and_leaves_nothing_half_written(tmp_path, monkeypatch):
+    def disk_full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("recbole_prorec.artifacts.os.fsync", disk_full)
+    with pytest.raises(InputError, match="No space left on device.*--output"):
+        results.save(tmp_path, "run", {}, {"above": np.zeros(3)})
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_all_models_read_histories_of_one_length_where_nothing_says_it(tiny, tmp_path):
     settings = {name: value for name, value in tiny["settings"].items() if name != "MAX_ITEM_LIST_LENGTH"}
     entries = [{"name": "SASRec", "settings": {"loss_type": "CE"}}, "GRU4Rec", {"name": "PRORec", "settings": {"ranking": "stage1"}}]
@@ -340,6 +397,12 @@ def test_entries_tested_on_different_items_are_not_compared():
     runs = {("ml-100k", name): {1: (record, {**arrays, "target_keys": np.array(["x", target])})} for name, target in
             (("Pop", "y"), ("BPR", "z"))}
     assert all("not tested on the same items" in test["refused"] for test in summarize(comparison, runs)[1])
+
+
+@pytest.mark.parametrize("before, ends", [(signal.SIG_DFL, True), (signal.SIG_IGN, False)])
+def test_a_closed_terminal_ends_a_comparison_that_was_not_told_to_outlive_it(monkeypatch, before, ends):
+    monkeypatch.setattr(command.signal, "getsignal", {signal.SIGHUP: before}.get)
+    assert (signal.SIGHUP in command._endings()) is ends
 
 
 def test_a_failing_entry_is_told_of_and_a_killed_comparison_keeps_what_is_finished(tiny, tmp_path):

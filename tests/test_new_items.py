@@ -19,6 +19,7 @@ from recbole_prorec.tokenizer.alignment import integrated_embedding
 
 KINDS = ["concat", "sum", "collaborative", "semantic", "naive_concat"]
 N_TEXT = 6
+READ = {"ITEM_ID_FIELD": "item_id", "text_template": None, "field_separator": "\t", "encoding": None}
 
 
 @pytest.fixture(scope="module")
@@ -146,12 +147,31 @@ def test_texts_are_encoded_as_in_training(trained, monkeypatch):
     ("new.jsonl", '{"item": "new1", "text": "a new one, and cheap"}\n\n')])
 def test_files_of_every_kind_give_the_same_items(tmp_path, name, content):
     (tmp_path / name).write_text(content, encoding="utf-8")
-    assert read_new_items(tmp_path / name, "{title}") == (["new1"], ["a new one, and cheap"])
+    assert read_new_items(tmp_path / name, READ, "{title}") == (["new1"], ["a new one, and cheap"])
+
+
+def test_a_file_of_items_is_read_as_in_training(tmp_path):
+    (tmp_path / "new.item").write_bytes("key:token,title:token\nnew1,café\n".encode("latin-1"))
+    settings = {"ITEM_ID_FIELD": "key", "text_template": "a {title}", "field_separator": ",", "encoding": "latin-1"}
+    assert read_new_items(tmp_path / "new.item", settings) == (["new1"], ["a café"])
+
+
+def test_an_export_of_before_that_does_not_say_how_files_are_read_has_recboles_defaults(trained, tmp_path):
+    write_export(load(trained()), tmp_path / "export")
+    header = json.loads((tmp_path / "export" / "settings.json").read_text("utf-8"))
+    assert (header["settings"].pop("field_separator"), header["settings"].pop("encoding")) == ("\t", None)
+    (tmp_path / "export" / "settings.json").write_text(json.dumps(header), encoding="utf-8")
+    assert load(tmp_path / "export").settings == load(trained()).settings
+
+
+def test_a_long_text_is_read_whole(tmp_path):
+    (tmp_path / "new.csv").write_text(f"item,text\nnew1,{'long ' * 40_000}\n", encoding="utf-8")
+    assert read_new_items(tmp_path / "new.csv", READ) == (["new1"], ["long " * 40_000])
 
 
 def test_a_whole_number_is_a_key_in_files_too(tmp_path):
     (tmp_path / "new.jsonl").write_text('{"item": 50, "text": "a new one"}', encoding="utf-8")
-    assert read_new_items(tmp_path / "new.jsonl") == (["50"], ["a new one"])
+    assert read_new_items(tmp_path / "new.jsonl", READ) == (["50"], ["a new one"])
 
 
 # Models of before

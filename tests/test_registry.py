@@ -85,7 +85,7 @@ def test_our_yaml_files_are_read_the_data_sets_after_the_models(sasrec_defaults)
 
 
 def test_the_users_settings_go_before_our_yaml_files(sasrec_defaults):
-    found = settings("FakeRec", {"n_layers": 1, "topk": [3]})
+    found = settings("FakeRec", {"n_layers": 1, "topk": [3], "valid_metric": "NDCG@3"})
     assert (found["n_layers"], found["topk"]) == (1, [3])
 
 

@@ -1,11 +1,14 @@
 """The report of a trained model: its numbers are the model's, its page needs nothing and runs nothing."""
 
 import json
+import os
+import pickle
 import re
 import sys
 from dataclasses import replace
 from html import escape
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +21,7 @@ from recbole_prorec.compat import load_trusted
 from recbole_prorec.inference.checkpoint import read_parts
 from recbole_prorec.report.codes import code_numbers, code_tree
 from recbole_prorec.report.figures import LOSSES
+from recbole_prorec.report.numbers import all_numbers
 from recbole_prorec.report.quality import beam_numbers, beam_survival, by_group, metrics, recall_and_ndcg, recommended
 from recbole_prorec.report.source import read_source
 from recbole_prorec.report.tree import explorer
@@ -312,6 +316,29 @@ def test_data_that_is_gone_or_another_is_refused(tiny_dataset, tmp_path, capsys)
 def test_a_split_without_test_rows_is_refused(tiny_dataset, tmp_path, capsys):
     run = Run(tiny_dataset, eval_args={"split": {"LS": "valid_only"}, "order": "TO", "group_by": "user", "mode": "full"}).fit()
     assert "has no test rows" in refused(capsys, "--checkpoint", run.trainer.saved_model_file, "--output", tmp_path / "out")
+
+
+class Payload:
+    def __reduce__(self):
+        return os.mkdir, ("was-run",)
+
+
+def test_a_data_set_that_the_checkpoint_names_as_a_pickle_is_not_run(checkpoint, tmp_path, monkeypatch):
+    kept = torch.load(checkpoint, weights_only=False)
+    kept["config"]["dataset_save_path"] = str(tmp_path / "tiny-SequentialDataset.pth")
+    Path(kept["config"]["dataset_save_path"]).write_bytes(pickle.dumps(Payload()))
+    torch.save(kept, tmp_path / "hostile.pth")
+    assert len(read_source(tmp_path / "hostile.pth").cases.targets)
+    assert not Path("was-run").exists()
+
+
+def test_lists_that_a_small_catalogue_cannot_fill_are_shown_as_they_are(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["pytest"])
+    run = Run(write_markov_dataset(tmp_path, n_items=14, n_users=60, length=9), exclude_seen=True, valid_metric="NDCG@5", topk=[5],
+              beam_size=13).fit()
+    numbers = all_numbers(read_source(run.trainer.saved_model_file), "here")
+    assert 0 < max(len(sample["recommended"]) for sample in numbers["samples"]) < numbers["quality"]["depth"]
 
 
 def test_without_the_item_file_keys_stand_for_titles_of_ready_made_embeddings(tiny_dataset, tmp_path):

@@ -11,7 +11,7 @@ from recbole_prorec.artifacts import ArtifactStore
 from recbole_prorec.cold_start.measure import measure, model_scores, text_scores
 from recbole_prorec.errors import InputError
 from recbole_prorec.inference.recommender import load
-from recbole_prorec.text.encoder import text_embeddings
+from recbole_prorec.text.encoder import text_embeddings_by
 
 ALL, HELD_OUT = "all items", "held-out items alone"
 
@@ -80,11 +80,8 @@ def _histories(dataset):
 
 def _text(config, dataset, keys):
     """item key -> text embedding, kept in cache_dir."""
-    item_file = Path(config["data_path"], f"{dataset}.item")
-    store = ArtifactStore(config["cache_dir"])
-    rows, _ = text_embeddings(store, ["[PAD]", *keys], item_file, config["text_template"], config["text_encoder"],
-                              config["text_embedding_file"], config["text_batch_size"], config["device"], config["show_progress"],
-                              config["ITEM_ID_FIELD"], config["field_separator"], config["encoding"] or "utf-8")
+    item_file, store = Path(config["data_path"], f"{dataset}.item"), ArtifactStore(config["cache_dir"])
+    rows, _ = text_embeddings_by(config, store, ["[PAD]", *keys], item_file, config["device"], config["show_progress"])
     return dict(zip(keys, rows[1:]))
 
 

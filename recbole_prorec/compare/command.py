@@ -5,6 +5,7 @@ import shlex
 import signal
 import sys
 
+from recbole_prorec.artifacts import writable_folder
 from recbole_prorec.compare import results
 from recbole_prorec.compare.plan import make_comparison, read_yaml
 from recbole_prorec.compare.report import write_report
@@ -19,7 +20,7 @@ SOME_FAILED, USAGE_ERROR, INTERRUPTED = 1, 2, 130
 def main(arguments=None):
     """compare_recbole COMPARISON.yaml [flags]; the exit code."""
     args = _parser().parse_args(arguments)
-    before = signal.signal(signal.SIGTERM, _interrupt)  # a killed comparison takes its children along
+    before = {ending: signal.signal(ending, _interrupt) for ending in _endings()}  # a comparison that ends takes its children along
     try:
         comparison = make_comparison(_given(args))
         return (_search if args.search else _compare)(comparison, args)
@@ -30,7 +31,8 @@ def main(arguments=None):
         print("compare_recbole: interrupted. Finished runs are kept; the same command goes on from there.", file=sys.stderr)
         return INTERRUPTED
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for ending, handler in before.items():
+            signal.signal(ending, handler)
 
 
 def _parser():
@@ -40,7 +42,7 @@ def _parser():
     parser.add_argument("--datasets", nargs="+", help="names of data sets")
     parser.add_argument("--models", nargs="+", help="names of models, each an entry with its default settings")
     parser.add_argument("--entries", nargs="+", help="train only these entries; the tables show all")
-    parser.add_argument("--seeds", nargs="+", type=int, help="one run of each entry per seed")
+    parser.add_argument("--seeds", nargs="+", type=int, help="one run per seed of each entry without seeds of its own")
     parser.add_argument("--reference", help="the entry that the others are tested against (default: the first)")
     parser.add_argument("--output", help="folder of the results (default: results)")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
@@ -82,7 +84,10 @@ def _search(comparison, args):
 
 def _run(comparison, runs, chosen, args):
     """Those of the chosen runs that are not finished -> {name: reason} of the failed, {name: what has changed} of the finished before."""
-    changes = {run.name: results.check_conditions(comparison.folder, run) for run in runs}
+    missing = {run.dataset for run in runs if args.tables and not results.data_folder(run).is_dir()}
+    changes = {run.name: results.check_conditions(comparison.folder, run, run.dataset not in missing) for run in runs}
+    for dataset in sorted(missing):
+        print(f"compare_recbole: data set {dataset} is not here; it is not checked whether it has changed", flush=True)
     if not args.tables:
         _refuse_changes(comparison, {run.name: changes[run.name] for run in chosen})
     folder = _make(comparison)
@@ -119,12 +124,15 @@ def _chosen_entries(comparison, args):
 
 def _make(comparison):
     """The folder of the comparison, with one for each data set."""
-    try:
-        for data in comparison.datasets:
-            (comparison.folder / data.name).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"the results folder {comparison.folder} cannot be made ({error}). Give another one by --output.") from error
-    return comparison.folder
+    for data in comparison.datasets:
+        writable_folder(comparison.folder / data.name, "--output")
+    return writable_folder(comparison.folder, "--output")
+
+
+def _endings():
+    """What ends a process from outside; a closed terminal too, unless it was told (nohup) to outlive that."""
+    closed = getattr(signal, "SIGHUP", None)
+    return [signal.SIGTERM] + [closed] * (closed is not None and signal.getsignal(closed) is not signal.SIG_IGN)
 
 
 def _interrupt(*_):

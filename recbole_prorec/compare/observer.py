@@ -7,7 +7,6 @@ import torch
 
 from recbole_prorec.compare import ranks
 from recbole_prorec.compare.shared_codes import SharedCodes, corrected
-from recbole_prorec.errors import InputError
 
 
 class RankObserver:
@@ -24,9 +23,6 @@ class RankObserver:
 
     def eval_batch_collect(self, scores, interaction, positive_u, positive_i):
         started = time.perf_counter()
-        if len(positive_i) != len(scores):
-            raise InputError("users have several test items; the comparison is paired over users with one each. Use leave-one-out, "
-                             "eval_args: {split: {LS: valid_and_test}}.")
         targets = positive_i.to(scores.device)[torch.argsort(positive_u).to(scores.device)]
         above, tied = ranks.count_above_and_tied(scores, targets)
         if self.history_field in interaction.interaction:

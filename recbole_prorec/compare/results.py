@@ -1,5 +1,6 @@
 """The kept result of a run: <run>.json and <run>.npz, whole or not there, with what they depend on."""
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from recbole_prorec.artifacts import unusable, whole_file
 from recbole_prorec.compare.machine import versions
 from recbole_prorec.errors import InputError
 from recbole_prorec.registry import MODELS, properties_file
@@ -19,14 +21,22 @@ STAGES = {"PRORec": PROREC_SETTINGS, "TIGER": TIGER_SETTINGS}
 WITHOUT_EFFECT = {"data_path", "cache_dir", "checkpoint_dir", "show_progress", "state", "log_wandb", "gpu_id"}
 
 
-def depends_on(run):
-    """All that a run's result depends on, of settings, data, defaults and versions."""
+def depends_on(run, data=None):
+    """All that a run's result depends on, of settings, data, defaults and versions. data: what `hash_data` gives, if it is known."""
     settings = {name: value for name, value in run.settings.items() if name not in WITHOUT_EFFECT}
     ours = [properties_file("model", run.model), properties_file("dataset", run.dataset)]
-    files = {value: _hash(value) for value in settings.values() if isinstance(value, str) and os.path.isfile(value)}
+    files = {file: _hash(file) for name, value in settings.items() if isinstance(value, str) for file in _files_of(name, value)}
     stages = {"stages": VERSIONS} if run.model in MODELS else {}
-    return {"model": run.model, **stages, "settings": settings, "data": hash_data(run), "files": files, "versions": versions(),
+    return {"model": run.model, **stages, "settings": settings, "data": data or hash_data(run), "files": files, "versions": versions(),
             "defaults": {file.name: yaml.safe_load(file.read_text(encoding="utf-8")) for file in ours if file}}
+
+
+def _files_of(name, value):
+    """The files that a setting names, with what is read beside them."""
+    path = os.path.expanduser(value)
+    if name == "text_encoder" and os.path.isdir(path):
+        return sorted(str(file) for file in Path(path).rglob("*") if file.is_file())
+    return [file for file in (path, f"{path.removesuffix('.npy')}.keys.txt") if os.path.isfile(file)]
 
 
 def hash_data(run):
@@ -58,27 +68,30 @@ def _hash_of_version(file, *_):
     return hashlib.sha256(Path(file).read_bytes()).hexdigest()
 
 
-def conditions(run):
-    """{"depends_on": all that the run's result depends on}, as json has it."""
-    return {"depends_on": json.loads(json.dumps(depends_on(run), default=str))}
+def conditions(run, data=None):
+    """{"depends_on": all that the run's result depends on}, as json has it. data: as in `depends_on`."""
+    return {"depends_on": json.loads(json.dumps(depends_on(run, data), default=str))}
 
 
 def save(folder, name, record, arrays):
     """The .json comes last: where it is, the result is whole."""
-    _write(folder / f"{name}.npz", lambda file: np.savez_compressed(file, **arrays))
-    text = json.dumps(record, indent=1, default=str)
-    _write(folder / f"{name}.json", lambda file: file.write(text.encode()))
+    with _written(folder / f"{name}.npz") as file:
+        np.savez_compressed(file, **arrays)
+    write_text(folder / f"{name}.json", json.dumps(record, indent=1, default=str))
 
 
 def write_text(path, text):
-    _write(path, lambda file: file.write(text.encode()))
+    with _written(path) as file:
+        file.write(text.encode())
 
 
-def _write(path, fill):
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-    with open(unfinished, "wb") as file:
-        fill(file)
-    os.replace(unfinished, path)
+@contextlib.contextmanager
+def _written(path):
+    try:
+        with whole_file(path) as file:
+            yield file
+    except OSError as error:
+        raise unusable(path.parent, "--output", error) from error
 
 
 def load(folder, name):
@@ -94,12 +107,17 @@ def load(folder, name):
                          "them anew.") from error
 
 
-def check_conditions(folder, run):
-    """Whether the run is finished: None where it is not, else what has changed since, "" where nothing has."""
-    found, now = load(folder, run.name), conditions(run)  # the latter also refuses what cannot be run
-    if found is None:
+def check_conditions(folder, run, has_data=True):
+    """Whether the run is finished: None where it is not, else what has changed since, "" where nothing has.
+
+    Args:
+        has_data: False where the data set is not here; then it counts as what it was.
+    """
+    found = load(folder, run.name)
+    if found is None and not has_data:
         return None
-    return _changes(found[0]["depends_on"], now["depends_on"])
+    now = conditions(run, None if has_data else found[0]["depends_on"]["data"])  # which also refuses what cannot be run
+    return found and _changes(found[0]["depends_on"], now["depends_on"])
 
 
 def _changes(before, now):

@@ -47,8 +47,9 @@ def _values(record, computed):
     depth, (seconds, cpu_seconds) = record["depth"], full_seconds(record, computed)[0]
     views = {f"{view} {name}": value for view in VIEWS for name, value in record.get(view, {}).items() if name in record["test"]}
     seen = {f"seen@{depth}": record["seen"]} if "seen" in record else {}
+    valid = {} if record["best_valid_score"] is None else {f"valid {record['valid_metric']}": record["best_valid_score"]}
     return {**record["test"], **views, **seen, f"coverage@{depth}": record["coverage"], f"popularity@{depth}": record["popularity"],
-            f"valid {record['valid_metric']}": record["best_valid_score"], "training_seconds": seconds, "training_cpu_seconds": cpu_seconds,
+            **valid, "training_seconds": seconds, "training_cpu_seconds": cpu_seconds,
             "milliseconds_per_user": 1000 * record["evaluation_seconds"] / record["n_users"], "n_parameters": record["n_parameters"],
             "peak_memory_mib": record["peak_memory_bytes"] / 2**20}
 

@@ -72,7 +72,7 @@ def train(run, command, checkpoints, progress, saved):
     return built, {
         "dataset": run.dataset, "entry": run.entry, "model": run.model, "seed": run.seed,
         "valid": _plain(best_valid), "valid_metric": config["valid_metric"].lower(), "valid_metric_bigger": config["valid_metric_bigger"],
-        "best_valid_score": float(best_valid_score), "training_seconds": training[0] + progress.seconds,
+        "best_valid_score": float(best_valid_score) if best_valid else None, "training_seconds": training[0] + progress.seconds,
         "training_cpu_seconds": training[1] + progress.cpu_seconds, "stages": stages, "resumed": progress.state is not None,
         "n_parameters": _n_parameters(model), "flops": flops,
         "settings": {name: _jsonable(value) for name, value in sorted(config.final_config_dict.items())
@@ -120,10 +120,18 @@ def build(run, checkpoints):
     init_logger(config)
     dataset = create_dataset(config)
     loaders = data_preparation(config, dataset)
+    _check_one_test_item(loaders[2]._dataset)
     init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
     model = get_model(config["model"])(config, loaders[0]._dataset).to(config["device"])
     flops = get_flops(model, dataset, config["device"], getLogger(), construct_transform(config))
     return config, loaders, model, get_trainer(config["MODEL_TYPE"], config["model"])(config, model), flops
+
+
+def _check_one_test_item(dataset):
+    users = dataset.inter_feat[dataset.uid_field]
+    if len(users.unique()) < len(users):
+        raise InputError("users have several test items; the comparison is paired over users with one each. Use leave-one-out, eval_args: "
+                         "{split: {LS: valid_and_test}}.")
 
 
 def _timed(work):

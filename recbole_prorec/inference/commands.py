@@ -70,9 +70,9 @@ def read_texts(recommender, args):
     """Item key -> text, or None where none is asked for."""
     if args.show_text is None:
         return None
-    keys, settings, texts = recommender.item_keys[1:], recommender.settings, {}
+    keys, texts = recommender.item_keys[1:], {}
     for file in args.show_text:
-        texts.update(zip(*read_new_items(file, args.text_template or settings["text_template"], settings["ITEM_ID_FIELD"])))
+        texts.update(zip(*read_new_items(file, recommender.settings, args.text_template)))
     if not texts.keys() & set(keys):
         raise InputError(f"none of the model's {len(keys)} items (the first is {keys[0]!r}) is in {', '.join(args.show_text)}. Give the "
                          "files of its catalogue.")
@@ -109,8 +109,7 @@ def add_add_items(commands):
 
 def add_items(args):
     recommender = load(args.checkpoint)
-    settings = recommender.settings
-    keys, texts = read_new_items(args.items, args.text_template or settings["text_template"], settings["ITEM_ID_FIELD"])
+    keys, texts = read_new_items(args.items, recommender.settings, args.text_template)
     given = {"text_embeddings": load_embedding_file(args.text_embeddings, keys)} if args.text_embeddings else {"texts": texts}
     write_export(recommender.add_items(keys, **given, show_progress=True), args.output)
     print(f"prorec: {len(keys)} new items beside {recommender.n_items} old ones, in {args.output}")

@@ -14,6 +14,7 @@ from recbole_prorec.tokenizer.semantic_ids import SemanticIds
 
 FORMAT = 4
 WEIGHTS, NEW_ITEMS = "weights.safetensors", "new_items.safetensors"
+UNSAID = {"field_separator": "\t", "encoding": None}  # in exports of before
 CODES, KEYS, SETTINGS_FILE = "codes.json", "item_keys.txt", "settings.json"
 
 
@@ -67,7 +68,8 @@ def read_export(folder):
         item_keys = (header["padding_key"], *(folder / KEYS).read_bytes().decode().split("\n")[:-1])
         codes = torch.tensor(SemanticIds.load(folder / CODES, item_keys).codes)
         weights, adaptation = load_file(folder / WEIGHTS), load_file(folder / NEW_ITEMS)
-        settings = {name: header["settings"][name] for name in SETTINGS}
+        settings = {**UNSAID, **header["settings"]}
+        settings = {name: settings[name] for name in SETTINGS}
     except InputError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:

@@ -9,15 +9,18 @@ from recbole_prorec.errors import InputError
 from recbole_prorec.inference.recommender import item_key
 from recbole_prorec.text.item_text import item_texts, read_item_fields
 
+csv.field_size_limit(2**31 - 1)  # Python's own, 131,072 characters, is less than a long text
+
 FORMATS = 'a RecBole .item file, a .csv file with the columns item and text, or a .jsonl file of {"item": "i1", "text": "..."}'
 
 
-def read_new_items(path, template=None, item_id_field="item_id"):
-    """Keys and texts. template: of a .item file's texts, as in training."""
+def read_new_items(path, settings, template=None):
+    """Keys and texts. settings: the trained model's, which say how a .item file is read; template: of its texts, in the place of theirs."""
     suffix = Path(path).suffix
     if suffix == ".item":
-        keys = list(read_item_fields(path, item_id_field=item_id_field))
-        return keys, item_texts(path, keys, template, item_id_field)
+        separator, encoding, id_field = settings["field_separator"], settings["encoding"] or "utf-8", settings["ITEM_ID_FIELD"]
+        keys = list(read_item_fields(path, separator, encoding, id_field))
+        return keys, item_texts(path, keys, template or settings["text_template"], id_field, separator, encoding)
     if suffix not in (".csv", ".jsonl"):
         raise InputError(f"{path} ends in none of .item, .csv and .jsonl. Give {FORMATS}.")
     rows = (_csv_rows if suffix == ".csv" else _jsonl_rows)(path, _content(path))

@@ -3,10 +3,9 @@
 import contextlib
 import csv
 import json
-import os
 import sys
-from pathlib import Path
 
+from recbole_prorec.artifacts import whole_file
 from recbole_prorec.errors import InputError
 
 
@@ -21,16 +20,11 @@ def writer(path, form, has_texts):
         yield _written(sys.stdout, form, has_texts)
         sys.stdout.flush()
         return
-    unfinished = Path(path).with_name(f".{Path(path).name}.{os.getpid()}.unfinished")
     try:
-        with open(unfinished, "w", encoding="utf-8", newline="") as file:
+        with whole_file(path, "w", encoding="utf-8", newline="") as file:
             yield _written(file, form, has_texts)
-        os.replace(unfinished, path)
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror or error}). Give another --output.") from error
-    finally:
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
 
 
 def _written(file, form, has_texts):

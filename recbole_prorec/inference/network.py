@@ -13,8 +13,8 @@ from recbole_prorec.tokenizer.semantic_ids import SemanticIds
 # What the network and its ranking are built from, what item texts are made by, and how new items get their codes.
 SETTINGS = ("MAX_ITEM_LIST_LENGTH", "hidden_size", "n_layers", "n_heads", "inner_size", "hidden_dropout_prob", "attn_dropout_prob",
             "alignment_input", "decoder_size", "decoder_layers", "decoder_heads", "decoder_inner_size", "decoder_dropout_prob", "ranking",
-            "fusion_scope", "beam_size", "text_template", "ITEM_ID_FIELD", "text_encoder", "text_embedding_file",
-            "integrated_embedding", "quantizer")
+            "fusion_scope", "beam_size", "text_template", "ITEM_ID_FIELD", "field_separator", "encoding", "text_encoder",
+            "text_embedding_file", "integrated_embedding", "quantizer")
 ADAPTER = "aligner.adapter."
 
 

@@ -39,7 +39,7 @@ def samples(source, lists):
     chosen = np.sort(np.random.default_rng(0).permutation(len(cases.targets))[:N_SAMPLES])
 
     def named(items):
-        return [{"key": source.recommender.item_keys[item], "text": source.texts[item]} for item in items]
+        return [{"key": source.recommender.item_keys[item], "text": source.texts[item]} for item in items if item]
 
     return [{"user": str(cases.user_keys[row]), "interactions_before": int(cases.n_before[row]),
              "history": named(cases.histories[row][-LONGEST_HISTORY:]), "target": named([cases.targets[row]])[0],

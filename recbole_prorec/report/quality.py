@@ -10,9 +10,9 @@ BATCH_SIZE = 256
 
 
 def recommended(recommender, histories, k):
-    """Item ids [U, k] of the best recommendations."""
+    """Item ids [U, k] of the best recommendations, 0 behind the last where a history leaves fewer than k."""
     keys, _ = recommender.rank(histories, k)
-    return np.array([[recommender.item_id[key] for key in row] for row in keys])
+    return np.array([[recommender.item_id[key] for key in row] + [0] * (k - len(row)) for row in keys])
 
 
 def recall_and_ndcg(lists, targets):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from recbole.config import Config
-from recbole.data import create_dataset
+from recbole.data.dataset import SequentialDataset
 
 from recbole_prorec.artifacts import ArtifactStore
 from recbole_prorec.data.histories import Histories
@@ -16,7 +16,7 @@ from recbole_prorec.errors import InputError
 from recbole_prorec.inference.checkpoint import read_parts
 from recbole_prorec.inference.recommender import load
 from recbole_prorec.report.domination import spaces_of
-from recbole_prorec.text.encoder import text_embeddings
+from recbole_prorec.text.encoder import text_embeddings_by
 from recbole_prorec.text.item_text import item_texts
 
 PLAIN = (bool, int, float, str, type(None))
@@ -40,7 +40,7 @@ class TestCases:
 @dataclass
 class Source:
     """Args: recommender: of the checkpoint. settings: all of its training's. curves: {stage: points}. texts: [n_items] of the items.
-    popularity: [n_items] interactions in training. cases: `TestCases`. spaces: {"E_C", "E_T", "E_S", "integrated": [n_items, D]}."""
+    popularity: [n_items] interactions in training. cases: `TestCases`. spaces: as `spaces_of` gives them."""
 
     recommender: object
     settings: dict
@@ -104,7 +104,7 @@ def _check_files(config, path):
 
 def _splits(config, path):
     try:
-        return create_dataset(config).build()
+        return SequentialDataset(config).build()  # create_dataset would unpickle what the checkpoint's settings name
     except Exception as error:  # RecBole and pandas have a dozen types for a file that is not what it was
         raise InputError(f"the data set in {config['data_path']} cannot be read as it was when {path} was trained ({type(error).__name__}: "
                          f"{error}). Give the data set as it was.") from error
@@ -133,8 +133,5 @@ def _texts(config, item_keys):
 
 def _spaces(recommender, config):
     """The raw text embeddings are found in the cache, or made again."""
-    text, _ = text_embeddings(
-        ArtifactStore(config["cache_dir"]), recommender.item_keys, _item_file(config), config["text_template"], config["text_encoder"],
-        config["text_embedding_file"], config["text_batch_size"], "cpu", False, config["ITEM_ID_FIELD"], config["field_separator"],
-        config["encoding"] or "utf-8")
+    text, _ = text_embeddings_by(config, ArtifactStore(config["cache_dir"]), recommender.item_keys, _item_file(config))
     return spaces_of(recommender.network.aligned, torch.from_numpy(text), config["integrated_embedding"])

@@ -22,6 +22,13 @@ SECONDS_BETWEEN_SAVES = 30
 logger = logging.getLogger(__name__)
 
 
+def text_embeddings_by(config, store, item_keys, item_file, device="cpu", show_progress=False):
+    """As `text_embeddings`, by the settings of a RecBole config."""
+    return text_embeddings(store, item_keys, item_file, config["text_template"], config["text_encoder"], config["text_embedding_file"],
+                           config["text_batch_size"], device, show_progress, config["ITEM_ID_FIELD"], config["field_separator"],
+                           config["encoding"] or "utf-8")
+
+
 def text_embeddings(store, item_keys, item_file, template=None, encoder="all-MiniLM-L6-v2", embedding_file=None, batch_size=32,
                     device="cpu", show_progress=True, item_id_field="item_id", separator="\t", encoding="utf-8"):
     """Embeddings float32 [n_items, D] and their fingerprint. Row 0 is zero, and item_keys[0] is "[PAD]".

@@ -11,13 +11,13 @@ from recbole.trainer import Trainer
 from recbole.utils import set_color
 from torch.utils.tensorboard import SummaryWriter
 
-from recbole_prorec.artifacts import ArtifactStore, fingerprint, unusable, writable_folder
+from recbole_prorec.artifacts import ArtifactStore, fingerprint, unusable, whole_file, writable_folder
 from recbole_prorec.data.histories import Histories, WindowBatches
 from recbole_prorec.errors import InputError
 from recbole_prorec.model.generative import GENERATION
 from recbole_prorec.nn.matmul import fast_matmul
 from recbole_prorec.nn.memory import keep_pages
-from recbole_prorec.text.encoder import text_embeddings
+from recbole_prorec.text.encoder import text_embeddings_by
 from recbole_prorec.tokenizer.quantizer import make_quantizer, quantize
 from recbole_prorec.tokenizer.semantic_ids import SemanticIds
 from recbole_prorec.trainer.average import WeightAverage
@@ -88,13 +88,10 @@ class StagedTrainer(Trainer):
     def _save_checkpoint(self, epoch, verbose=True, **kwargs):
         """RecBole's, whole or not there: one that is killed while it writes leaves the file of before."""
         file = kwargs.pop("saved_model_file", self.saved_model_file)
-        unfinished = f"{file}.{os.getpid()}.unfinished"
         try:
-            super()._save_checkpoint(epoch, verbose=False, saved_model_file=unfinished, **kwargs)
-            os.replace(unfinished, file)
+            with whole_file(file) as opened:
+                super()._save_checkpoint(epoch, verbose=False, saved_model_file=opened, **kwargs)
         except (OSError, RuntimeError) as error:  # RuntimeError: how torch says that the disk is full
-            with contextlib.suppress(OSError):
-                os.unlink(unfinished)
             cause = f"{error}, while {file} was written; finished stages are kept in {self.config['cache_dir']}"
             raise unusable(self.checkpoint_dir, "checkpoint_dir", cause) from error
         if verbose:
@@ -120,11 +117,9 @@ class StagedTrainer(Trainer):
 
     def text(self, dataset):
         """Text embeddings [n_items, D_text], row 0 zero, and their key."""
-        config, item_file = self.config, os.path.join(dataset.dataset_path, f"{dataset.dataset_name}.item")
-        text, key = text_embeddings(
-            self.store, dataset.field2id_token[dataset.iid_field].tolist(), item_file, config["text_template"], config["text_encoder"],
-            config["text_embedding_file"], config["text_batch_size"], self.device, self.run["show_progress"], dataset.iid_field,
-            config["field_separator"], config["encoding"] or "utf-8")
+        item_file = os.path.join(dataset.dataset_path, f"{dataset.dataset_name}.item")
+        item_keys = dataset.field2id_token[dataset.iid_field].tolist()
+        text, key = text_embeddings_by(self.config, self.store, item_keys, item_file, self.device, self.run["show_progress"])
         return torch.from_numpy(text).to(self.device), key
 
     def quantization(self, dataset, make_vectors, title, **inputs):

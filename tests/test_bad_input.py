@@ -37,6 +37,11 @@ def refused(tiny, message, **changes):
     ("collaborative_dropout_prob", 1.0, "collaborative_dropout_prob is 1.0"),
     ("hidden_dropout_prob", "half", "hidden_dropout_prob is 'half'"), ("alignment_temperature", 0, "alignment_temperature is 0"),
     ("alignment_temperature", float("nan"), "alignment_temperature is nan"),
+    ("learning_rate", None, "learning_rate is None; expected a number above 0"),
+    ("warm_learning_rate", -0.003, "warm_learning_rate is -0.003"),
+    ("alignment_learning_rate", "fast", "alignment_learning_rate is 'fast'"), ("epochs", 1.5, "epochs is 1.5; expected a whole number"),
+    ("stopping_step", None, "stopping_step is None"), ("alignment_stopping_step", None, "alignment_stopping_step is None"),
+    ("text_embedding_size", "x", "text_embedding_size is 'x'"),
     ("distillation_weight", float("nan"), "distillation_weight is nan"),
     ("alignment_weight", -1, "alignment_weight is -1"), ("distillation_weight", 1.5, "distillation_weight is 1.5"),
     ("hidden_size", 15, "hidden_size 15 is no multiple of n_heads 2"),
@@ -51,6 +56,12 @@ def refused(tiny, message, **changes):
 ])
 def test_a_setting_that_cannot_work_is_refused(tiny_dataset, name, value, message):
     refused(tiny_dataset, message, **{name: value})
+
+
+def test_a_catalogue_of_one_item_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["pytest"])
+    refused(write_markov_dataset(tmp_path, n_items=1), "one item alone", topk=[1], valid_metric="NDCG@1")
 
 
 def test_codes_too_few_for_the_catalogue_are_refused(tiny_dataset):

@@ -34,5 +34,5 @@ def test_collisions_are_the_items_that_share_their_codes():
 def test_a_group_as_large_as_the_codebook_is_told_apart_and_a_larger_one_refused():
     codes = np.zeros((4, 2), int)
     assert resolve_collisions(codes, 4)[:, -1].tolist() == [0, 1, 2, 3]
-    with pytest.raises(InputError, match="4 items share one code tuple.*has 3 codes.*Raise codebook_size"):
+    with pytest.raises(InputError, match="4 items share one code tuple.*has 3 codes.*raise codebook_size"):
         resolve_collisions(codes, 3)

@@ -1,6 +1,7 @@
 """PRORec keeps RecBole's contract."""
 
 import copy
+import logging
 import pickle
 
 import numpy as np
@@ -49,6 +50,7 @@ def test_items_of_the_history_are_excluded_where_the_training_never_chooses_one_
     again = write_markov_dataset(tmp_path, n_items=30, length=40)
     assert not Run(again, MAX_ITEM_LIST_LENGTH=35).model.exclude_seen
     assert Run(again, MAX_ITEM_LIST_LENGTH=20).model.exclude_seen  # the items come again, but not within what the model reads
+    assert Run(place, exclude_seen=1).model.exclude_seen.dtype == torch.bool
     found, history = scores(model, run), run.batch()[model.ITEM_SEQ]
     assert (found.gather(1, history) == -torch.inf).all()
     repeating = Run(again, MAX_ITEM_LIST_LENGTH=35).fit()
@@ -274,6 +276,15 @@ def test_evaluate_takes_a_model_file(run, place, changes):
     assert fresh.test(model_file=run.trainer.saved_model_file) == run.test()
 
 
+def test_the_run_says_what_becomes_of_items_of_the_history(place, tmp_path, caplog):
+    again = write_markov_dataset(tmp_path, n_items=30, length=40)
+    for tiny, said in ((place, "; 0 targets are items of their history, and by exclude_seen: auto such items are left out"),
+                       (again, "; 640 targets are items of their history, and by exclude_seen: auto such items are not left out")):
+        with caplog.at_level(logging.INFO):
+            Run(tiny, MAX_ITEM_LIST_LENGTH=35, ranking="stage1", alignment_epochs=1, state="INFO").fit()
+        assert said in caplog.text
+
+
 def test_a_checkpoint_can_be_resumed_for_more_epochs(run, place):
     more = Run(place, epochs=5)
     more.trainer.resume_checkpoint(run.trainer.saved_model_file)
@@ -283,6 +294,7 @@ def test_a_checkpoint_can_be_resumed_for_more_epochs(run, place):
     assert more.trained == [("generation", epoch) for epoch in range(first, 5)]
     assert torch.equal(more.model.codes, run.model.codes)
     assert more.valid_score >= run.valid_score - 1e-9
+    assert more.trainer.average.step == 5 * len(more.trainer.batches(0))  # as if it had been trained in one go
 
 
 def test_resuming_without_validation_keeps_what_it_trains(run, place):

@@ -63,6 +63,10 @@ def test_fewer_vectors_than_codes_are_no_obstacle(x):
     np.testing.assert_allclose(few.decode(few.encode(x[:5])), x[:5], atol=1e-5)
 
 
+def test_any_seed_of_recboles_will_do(x):
+    assert ResidualKMeans(2, 4, seed=2**32 - 1).fit(x).encode(x).max() == 3
+
+
 def test_equal_vectors_get_equal_codes():
     same = np.ones((20, 4), np.float32)
     quantizer = ResidualKMeans(3, 5).fit(same)

@@ -131,7 +131,10 @@ class PRORec(PRORecRanking, GenerativeRecommender):
 
 def _excludes_seen(config, dataset):
     """`exclude_seen` of the settings; of `auto`, whether no item is ever chosen again in the training data."""
-    if config["exclude_seen"] != "auto":
-        return config["exclude_seen"]
+    return bool(repeated_targets(dataset) == 0 if config["exclude_seen"] == "auto" else config["exclude_seen"])
+
+
+def repeated_targets(dataset):
+    """How many targets of the training data are items of their history."""
     rows = dataset.inter_feat
-    return not bool((rows[dataset.item_id_list_field] == rows[dataset.iid_field].unsqueeze(1)).any())
+    return int((rows[dataset.item_id_list_field] == rows[dataset.iid_field].unsqueeze(1)).any(1).sum())

@@ -12,13 +12,16 @@ CHOICES = {"ranking": ("generative", "fused", "stage1"), "fusion_scope": ("beam"
            **COMMON_CHOICES}
 TIGER_CHOICES = {"backbone": ("encoder_decoder", "causal"), **COMMON_CHOICES}
 COMMON_AT_LEAST = {"n_levels": 1, "codebook_size": 2, "rqvae_epochs": 1, "beam_size": 1, "n_layers": 1, "n_heads": 1, "hidden_size": 1,
-                   "decoder_layers": 1, "window_stride": 1, "MAX_ITEM_LIST_LENGTH": 1, "text_batch_size": 1}
-AT_LEAST = {**COMMON_AT_LEAST, "decoder_heads": 1, "decoder_size": 1, "inner_size": 1, "decoder_inner_size": 1, "alignment_epochs": 1}
+                   "decoder_layers": 1, "window_stride": 1, "MAX_ITEM_LIST_LENGTH": 1, "text_batch_size": 1, "epochs": 0,
+                   "stopping_step": 0, "eval_step": 0}
+AT_LEAST = {**COMMON_AT_LEAST, "decoder_heads": 1, "decoder_size": 1, "inner_size": 1, "decoder_inner_size": 1, "alignment_epochs": 1,
+            "alignment_stopping_step": 0, "text_embedding_size": 1}
 MOST = {"alignment_weight": math.inf, "distillation_weight": 1}  # and at least 0
 TIGER_AT_LEAST = {**COMMON_AT_LEAST, "head_size": 1, "inner_size": 1}
 TEXTS = {"text_template": True, "text_encoder": False, "text_embedding_file": True, "cache_dir": False}  # name: whether it may be empty
 COMMON_DROPOUTS = ("hidden_dropout_prob", "attn_dropout_prob", "decoder_dropout_prob")
 DROPOUTS = (*COMMON_DROPOUTS, "text_dropout_prob", "collaborative_dropout_prob")
+RATES = ("learning_rate", "warm_learning_rate", "alignment_learning_rate")
 
 
 def check_settings(config, n_items):
@@ -27,8 +30,7 @@ def check_settings(config, n_items):
     for name, most in MOST.items():
         if not _is_number(config[name]) or not 0 <= config[name] <= most:
             raise InputError(f"{name} is {config[name]!r}; expected a number from 0 {'on' if most == math.inf else f'to {most}'}.")
-    if not _is_number(config["alignment_temperature"]) or not config["alignment_temperature"] > 0:
-        raise InputError(f"alignment_temperature is {config['alignment_temperature']!r}; a temperature is above 0.")
+    _check_positive(config, ("alignment_temperature", *RATES))
     for width, heads in (("hidden_size", "n_heads"), ("decoder_size", "decoder_heads")):
         if config[width] % config[heads]:
             raise InputError(f"{width} {config[width]} is no multiple of {heads} {config[heads]}; choose one that is.")
@@ -38,6 +40,7 @@ def check_settings(config, n_items):
 def check_tiger_settings(config, n_items):
     """The same for TIGER's."""
     _check_values(config, TIGER_CHOICES, TIGER_AT_LEAST, COMMON_DROPOUTS)
+    _check_positive(config, ("learning_rate",))
     _check_common(config, n_items)
 
 
@@ -51,6 +54,12 @@ def _check_values(config, choices, at_least, dropouts):
     for name in dropouts:
         if not _is_number(config[name]) or not 0 <= config[name] < 1:
             raise InputError(f"{name} is {config[name]!r}; a dropout rate lies in [0, 1).")
+
+
+def _check_positive(config, names):
+    for name in names:
+        if not _is_number(config[name]) or not config[name] > 0:
+            raise InputError(f"{name} is {config[name]!r}; expected a number above 0.")
 
 
 def _is_number(value):
@@ -81,6 +90,9 @@ def _check_ranking(config, n_items):
     if config["beam_size"] < largest:
         raise InputError(f"beam_size {config['beam_size']} is below the largest topk {largest}: the beam could not fill the list. "
                          f"Set beam_size to {largest} or more.")
+    if n_items < 3:
+        raise InputError("the catalogue has one item alone, of which nothing is to be learned. Loosen the filters "
+                         "(item_inter_num_interval, user_inter_num_interval), or use a larger data set.")
     if n_items - 1 < largest:
         raise InputError(f"the catalogue has {n_items - 1} items, but topk asks for {largest}. Lower topk, or loosen the filters "
                          "(item_inter_num_interval, user_inter_num_interval).")

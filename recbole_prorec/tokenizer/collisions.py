@@ -19,8 +19,8 @@ def resolve_collisions(codes, codebook_size):
     """
     _, group, size = np.unique(codes, axis=0, return_inverse=True, return_counts=True)
     if size.max() > codebook_size:
-        raise InputError(f"{size.max()} items share one code tuple, but the level that tells them apart has {codebook_size} codes. "
-                         "Raise codebook_size, or give those items different texts.")
+        raise InputError(f"{size.max()} items share one code tuple, but the level that tells them apart has {codebook_size} codes. Give "
+                         "those items different texts, or raise codebook_size, as far as the run has not lowered it for the catalogue.")
     order = np.argsort(group.ravel(), kind="stable")
     rank = np.empty(len(codes), np.int64)
     rank[order] = np.arange(len(codes)) - np.repeat(size.cumsum() - size, size)

@@ -36,7 +36,7 @@ class ResidualKMeans:
         size = min(self.codebook_size, len(residual))
         self.codebooks = np.empty((self.n_levels, size, residual.shape[1]), np.float32)
         for level in range(self.n_levels):
-            kmeans = faiss.Kmeans(residual.shape[1], size, niter=self.n_iterations, seed=self.seed + level, nredo=1,
+            kmeans = faiss.Kmeans(residual.shape[1], size, niter=self.n_iterations, seed=(self.seed + level) % 2**31, nredo=1,
                                   min_points_per_centroid=1, max_points_per_centroid=10**9)
             kmeans.train(residual)
             self.codebooks[level] = kmeans.centroids

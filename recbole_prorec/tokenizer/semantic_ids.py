@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recbole_prorec.artifacts import whole_file
 from recbole_prorec.errors import InputError
 
 
@@ -49,7 +50,7 @@ class SemanticIds:
     def save(self, path):
         """Write as json, by item key, readable without this package."""
         table = {key: row.tolist() for key, row in zip(self.item_keys[1:], self.codes[1:])}
-        with open(path, "w", encoding="utf-8") as file:
+        with whole_file(path, "w", encoding="utf-8") as file:
             json.dump({"codebook_size": self.codebook_size, "codes": table}, file, ensure_ascii=False)
 
     @classmethod

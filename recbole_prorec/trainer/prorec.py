@@ -4,6 +4,7 @@ import torch
 
 from recbole_prorec.errors import InputError
 from recbole_prorec.model.generative import ALIGNMENT, GENERATION
+from recbole_prorec.model.prorec import repeated_targets
 from recbole_prorec.tokenizer.alignment import integrated_embedding
 from recbole_prorec.trainer.staged import StagedTrainer
 from recbole_prorec.trainer.stages import PROREC_SETTINGS
@@ -24,10 +25,11 @@ class PRORecTrainer(StagedTrainer):
     def __init__(self, config, model):
         super().__init__(config, model)
         self.ranking = config["ranking"]
+        self.built_for = config["text_embedding_size"]  # what is drawn behind the layer of this width depends on it
 
     def prepare(self, dataset, data_key):
         text, text_key = self.text(dataset)
-        pair, alignment_key = self._alignment(text, text_key, data_key)
+        pair, alignment_key = self._alignment(dataset, text, text_key, data_key)
         if self.ranking == "stage1":
             self.model.end_alignment(pair)
             return None
@@ -85,15 +87,17 @@ class PRORecTrainer(StagedTrainer):
                      + ", ".join(f"{weight}: {score:.4f}" for weight, (score, _) in scores.items()) + f"; {best} is kept")
         self.best_valid_score, self.best_valid_result = self.validate(valid_data, show_progress) if scope == "all" else scores[best]
 
-    def _alignment(self, text, text_key, data_key):
+    def _alignment(self, dataset, text, text_key, data_key):
         """Stage 1 -> [E_C, E_T] [n_items, 2 D] and its key."""
         if text.shape[1] != self.config["text_embedding_size"]:
             self.config["text_embedding_size"] = text.shape[1]  # kept in the checkpoint, so that the model is built in this shape again
             torch.manual_seed(self.config["seed"])  # the new layer depends on nothing that was drawn before
             self.model.aligner.set_text_size(text.shape[1])
         self.model.begin_alignment(text)
-        key = self.key(ALIGNMENT, data=data_key, text=text_key)
-        self.heading(f"Stage 1, alignment: {self.histories.n_targets} targets in {len(self.histories.first) - 1} histories")
+        key = self.key(ALIGNMENT, data=data_key, text=text_key, built_for=self.built_for)
+        self.heading(f"Stage 1, alignment: {self.histories.n_targets} targets in {len(self.histories.first) - 1} histories; "
+                     f"{repeated_targets(dataset)} targets are items of their history, and by exclude_seen: {self.config['exclude_seen']} "
+                     f"such items are {'' if self.model.exclude_seen else 'not '}left out")
         self.begin_stage(ALIGNMENT, fresh=True)
         self.train_stage(ALIGNMENT, key)
         self.model.eval()

@@ -24,8 +24,6 @@ from recbole_prorec.trainer.average import WeightAverage
 from recbole_prorec.trainer.decay import LearningRateDecay
 from recbole_prorec.trainer.stages import VERSIONS, finished, progress_of, restore
 
-FULL_DECAY = 10**9  # steps, behind which an average uses its whole decay
-
 
 class StagedTrainer(Trainer):
     """What the trainers of codes share; a subclass says in `prepare` which stages come before generation.
@@ -142,7 +140,10 @@ class StagedTrainer(Trainer):
         arrays, report = kept
         model.codebooks = torch.from_numpy(arrays["codebooks"])
         semantic_ids = SemanticIds(dataset.field2id_token[dataset.iid_field], arrays["codes"], model.codebook_size)
-        semantic_ids.save(self.store.folder / f"semantic-ids-{key}.json")
+        try:
+            semantic_ids.save(self.store.folder / f"semantic-ids-{key}.json")
+        except OSError as error:
+            raise unusable(self.store.folder, "cache_dir", error) from error
         self.heading(f"Stage 1b, quantization of the {title} by {config['quantizer']}: {config['n_levels']} levels x {model.codebook_size} "
                      f"codes" + self._fewer_codes() + f"; used {report['used']}, entropy {report['entropy']} bits, share of variance left "
                      f"{[round(error, 3) for error in report['error']]}, {report['collisions']} items in collisions, resolved")
@@ -170,7 +171,7 @@ class StagedTrainer(Trainer):
         trained = {name: weight for name, weight in self.model.named_parameters() if name.startswith(self.weights[stage])}
         self.average = WeightAverage(trained, self.config["average_decay"])
         if not fresh:
-            self.average.step = FULL_DECAY  # a RecBole checkpoint holds the average alone, which goes on as the old one it is
+            self.average.step = self.start_epoch * len(self.batches(self.config["seed"]))  # a RecBole checkpoint does not say it
         self.decay = LearningRateDecay(self.optimizer, self.config["learning_rate_decay"])
         if self.step_hook is not None:
             self.step_hook.remove()

@@ -59,13 +59,20 @@ def _sha(tag, *chunks):
 def writable_folder(folder, setting):
     """Make the folder that `setting` names, where it is not there yet -> its Path."""
     folder = Path(folder)
-    try:
+    with writing_to(folder, setting):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unusable(folder, setting, error) from error
     if not os.access(folder, os.W_OK | os.X_OK):
         raise unusable(folder, setting, "no permission to write there")
     return folder
+
+
+@contextlib.contextmanager
+def writing_to(folder, setting):
+    """Within the block an OSError is an InputError, which names the folder and the setting that says where it lies."""
+    try:
+        yield
+    except OSError as error:
+        raise unusable(folder, setting, error) from error
 
 
 def unusable(folder, setting, cause):
@@ -99,10 +106,8 @@ class ArtifactStore:
     def __init__(self, folder, setting="cache_dir"):
         """setting: what says where the folder lies."""
         self.folder, self.setting = writable_folder(folder, setting), setting
-        try:
+        with writing_to(self.folder, setting):
             self._remove_leftovers()
-        except OSError as error:
-            raise self._unusable(error) from error
 
     def save(self, stage, key, arrays, meta=None):
         """Keep the finished result of a stage: named arrays, and what json can hold."""
@@ -132,20 +137,15 @@ class ArtifactStore:
 
     def drop_state(self, stage, key):
         """Forget unfinished work, if there is any."""
-        try:
+        with writing_to(self.folder, self.setting):
             self._path(stage, key, "pt").unlink(missing_ok=True)
-        except OSError as error:
-            raise self._unusable(error) from error
 
     def _path(self, stage, key, suffix):
         return self.folder / f"{stage}-{key}.{suffix}"
 
     def _write(self, path, buffer):
-        try:
-            with whole_file(path) as file:
-                file.write(buffer.getbuffer())
-        except OSError as error:
-            raise self._unusable(error) from error
+        with writing_to(self.folder, self.setting), whole_file(path) as file:
+            file.write(buffer.getbuffer())
         return path
 
     def _read(self, path, parse):
@@ -159,7 +159,7 @@ class ArtifactStore:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise self._unusable(error) from error
+            raise unusable(self.folder, self.setting, error) from error
         logger.warning("The artifact %s is damaged (%s). It was moved aside, to %s.damaged, and will be computed again.",
                        path, damage, path.name)
         return None
@@ -169,9 +169,6 @@ class ArtifactStore:
             with contextlib.suppress(FileNotFoundError):  # another run may have finished it, or removed it, just now
                 if time.time() - leftover.stat().st_mtime > LEFTOVER_SECONDS:
                     leftover.unlink()
-
-    def _unusable(self, cause):
-        return unusable(self.folder, self.setting, cause)
 
 
 def _parse_arrays(file, stage, key):

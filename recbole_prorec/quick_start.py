@@ -56,8 +56,7 @@ def _arguments():
     parser.add_argument("--port", default="5678", help="port of the first machine")
     parser.add_argument("--world_size", type=int, default=-1, help="processes on all machines")
     parser.add_argument("--group_offset", type=int, default=0, help="rank of this machine's first process")
-    args, settings = parser.parse_known_args()
-    return args, settings
+    return parser.parse_known_args()
 
 
 def _check_devices(nproc):

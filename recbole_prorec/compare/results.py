@@ -1,6 +1,5 @@
 """The kept result of a run: <run>.json and <run>.npz, whole or not there, with what they depend on."""
 
-import contextlib
 import functools
 import hashlib
 import json
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from recbole_prorec.artifacts import unusable, whole_file
+from recbole_prorec.artifacts import whole_file, writing_to
 from recbole_prorec.compare.machine import versions
 from recbole_prorec.errors import InputError
 from recbole_prorec.registry import MODELS, properties_file
@@ -75,23 +74,14 @@ def conditions(run, data=None):
 
 def save(folder, name, record, arrays):
     """The .json comes last: where it is, the result is whole."""
-    with _written(folder / f"{name}.npz") as file:
+    with writing_to(folder, "--output"), whole_file(folder / f"{name}.npz") as file:
         np.savez_compressed(file, **arrays)
     write_text(folder / f"{name}.json", json.dumps(record, indent=1, default=str))
 
 
 def write_text(path, text):
-    with _written(path) as file:
+    with writing_to(path.parent, "--output"), whole_file(path) as file:
         file.write(text.encode())
-
-
-@contextlib.contextmanager
-def _written(path):
-    try:
-        with whole_file(path) as file:
-            yield file
-    except OSError as error:
-        raise unusable(path.parent, "--output", error) from error
 
 
 def load(folder, name):

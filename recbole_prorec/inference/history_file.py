@@ -13,8 +13,6 @@ from pathlib import Path
 
 from recbole_prorec.errors import InputError
 
-csv.field_size_limit(2**31 - 1)  # Python's own, 131,072 characters, is less than a long history
-
 FORMATS = ("csv", "jsonl")
 EXAMPLE = 'Expected an object such as {"user": "u1", "history": ["i1", "i2"]}.'
 

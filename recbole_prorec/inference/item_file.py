@@ -9,8 +9,6 @@ from recbole_prorec.errors import InputError
 from recbole_prorec.inference.recommender import item_key
 from recbole_prorec.text.item_text import item_texts, read_item_fields
 
-csv.field_size_limit(2**31 - 1)  # Python's own, 131,072 characters, is less than a long text
-
 FORMATS = 'a RecBole .item file, a .csv file with the columns item and text, or a .jsonl file of {"item": "i1", "text": "..."}'
 
 

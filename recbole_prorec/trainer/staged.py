@@ -11,7 +11,7 @@ from recbole.trainer import Trainer
 from recbole.utils import set_color
 from torch.utils.tensorboard import SummaryWriter
 
-from recbole_prorec.artifacts import ArtifactStore, fingerprint, unusable, whole_file, writable_folder
+from recbole_prorec.artifacts import ArtifactStore, fingerprint, unusable, whole_file, writable_folder, writing_to
 from recbole_prorec.data.histories import Histories, WindowBatches
 from recbole_prorec.errors import InputError
 from recbole_prorec.model.generative import GENERATION
@@ -140,10 +140,8 @@ class StagedTrainer(Trainer):
         arrays, report = kept
         model.codebooks = torch.from_numpy(arrays["codebooks"])
         semantic_ids = SemanticIds(dataset.field2id_token[dataset.iid_field], arrays["codes"], model.codebook_size)
-        try:
+        with writing_to(self.store.folder, "cache_dir"):
             semantic_ids.save(self.store.folder / f"semantic-ids-{key}.json")
-        except OSError as error:
-            raise unusable(self.store.folder, "cache_dir", error) from error
         self.heading(f"Stage 1b, quantization of the {title} by {config['quantizer']}: {config['n_levels']} levels x {model.codebook_size} "
                      f"codes" + self._fewer_codes() + f"; used {report['used']}, entropy {report['entropy']} bits, share of variance left "
                      f"{[round(error, 3) for error in report['error']]}, {report['collisions']} items in collisions, resolved")

@@ -66,8 +66,9 @@ def test_the_codebooks_give_the_old_items_the_codes_that_they_have(trained, kind
     assert torch.equal(nearest_codes(stored.adaptation["codebooks"], vectors), stored.weights["codes"][1:, :-1])
 
 
-def test_an_item_with_the_text_of_an_old_one_has_its_adapted_embedding_and_its_neighbours(trained):
-    old = load(trained())
+@pytest.mark.parametrize("changes", [{}, {"text_whitening": 0.5}], ids=["texts as they are", "whitened"])
+def test_an_item_with_the_text_of_an_old_one_has_its_adapted_embedding_and_its_neighbours(trained, changes):
+    old = load(trained(**changes))
     key = old.item_keys[5]
     new = old.add_items(["twin"], text_embeddings=text_of_old(trained)[key][None])
     adapted = new.network.aligned.chunk(2, dim=1)[1]

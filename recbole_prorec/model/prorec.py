@@ -6,6 +6,7 @@ from recbole_prorec.model.generative import ALIGNMENT, GENERATION, GenerativeRec
 from recbole_prorec.model.ranking import PRORecRanking, encoder_arguments, last
 from recbole_prorec.model.settings import check_settings
 from recbole_prorec.tokenizer.alignment import AlignmentModel
+from recbole_prorec.tokenizer.whitening import Whitening
 
 
 class PRORec(PRORecRanking, GenerativeRecommender):
@@ -27,19 +28,24 @@ class PRORec(PRORecRanking, GenerativeRecommender):
         self.add_ranking(config, _excludes_seen(config, dataset))
         if self.ranking == "stage1":
             self.stage = ALIGNMENT  # and it stays there
-        self.text = None  # [n_items, D_text], given by the trainer for stage 1 alone
+        self.text_whitening = config["text_whitening"]
+        self.text = self.whitening = None  # [n_items, D_text], given by the trainer for stage 1 alone, and what was done to them
 
     # What the stages hand on
 
     def begin_alignment(self, text):
-        """text [n_items, D_text], row 0 zero."""
-        self.text, self.stage = text, ALIGNMENT
+        """text [n_items, D_text], row 0 zero. While stage 1 is trained its adaptation layer reads it as `text_whitening` says."""
+        self.whitening = Whitening(text[1:], self.text_whitening) if self.text_whitening else None
+        self.text, self.stage = self.whitening(text) if self.whitening else text, ALIGNMENT
         self.forget()
 
     def end_alignment(self, aligned):
-        """aligned [n_items, 2 D] = [E_C, E_T]: what stage 1 made, in the place of the text."""
+        """aligned [n_items, 2 D] = [E_C, E_T]: what stage 1 made, in the place of the text, which the adaptation layer
+        reads as it is from now on."""
         self.aligned.copy_(aligned)
-        self.text = None
+        if self.whitening:
+            self.whitening.fold_into(self.aligner.adapter.project)
+        self.text = self.whitening = None
         self.forget()
 
     def begin_generation(self, codes, aligned):

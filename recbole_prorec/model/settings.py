@@ -16,7 +16,7 @@ COMMON_AT_LEAST = {"n_levels": 1, "codebook_size": 2, "rqvae_epochs": 1, "beam_s
                    "stopping_step": 0, "eval_step": 0}
 AT_LEAST = {**COMMON_AT_LEAST, "decoder_heads": 1, "decoder_size": 1, "inner_size": 1, "decoder_inner_size": 1, "alignment_epochs": 1,
             "alignment_stopping_step": 0, "text_embedding_size": 1}
-MOST = {"alignment_weight": math.inf, "distillation_weight": 1}  # and at least 0
+MOST = {"alignment_weight": math.inf, "distillation_weight": 1, "text_whitening": 1}  # and at least 0
 TIGER_AT_LEAST = {**COMMON_AT_LEAST, "head_size": 1, "inner_size": 1}
 TEXTS = {"text_template": True, "text_encoder": False, "text_embedding_file": True, "cache_dir": False}  # name: whether it may be empty
 COMMON_DROPOUTS = ("hidden_dropout_prob", "attn_dropout_prob", "decoder_dropout_prob")

@@ -101,7 +101,7 @@ class PRORecTrainer(StagedTrainer):
         self.begin_stage(ALIGNMENT, fresh=True)
         self.train_stage(ALIGNMENT, key)
         self.model.eval()
-        return torch.cat(self.model.aligner.embeddings(text), dim=1), key
+        return torch.cat(self.model.aligner.embeddings(self.model.text), dim=1), key
 
     def _build_optimizer(self, **kwargs):
         """RecBole's, with a learning rate of their own for the parts that come warm from stage 1."""

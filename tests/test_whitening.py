@@ -1,0 +1,43 @@
+"""Whitening of text embeddings: variances, scale, and the linear layer that takes it in."""
+
+import pytest
+import torch
+
+from recbole_prorec.tokenizer.whitening import Whitening
+
+
+def texts(n=200, width=6):
+    """[n + 1, width], row 0 padding, with very different variances and a mean."""
+    random = torch.Generator().manual_seed(0)
+    turn = torch.linalg.qr(torch.randn(width, width, generator=random)).Q
+    return torch.cat([torch.zeros(1, width), torch.randn(n, width, generator=random) * torch.linspace(4, 0.5, width) @ turn + 3])
+
+
+def variances(text):
+    centred = text[1:].double() - text[1:].double().mean(0)
+    return torch.linalg.eigvalsh(centred.T @ centred / len(centred))
+
+
+@pytest.mark.parametrize("power", [0, 0.5, 1])
+def test_the_variances_of_the_directions_are_as_far_apart_as_power_says(power):
+    text = texts()
+    whitened, before = Whitening(text[1:], power)(text), variances(text)
+    expected = before ** (1 - power)
+    torch.testing.assert_close(variances(whitened), expected * before.sum() / expected.sum(), rtol=1e-4, atol=0)
+    torch.testing.assert_close(whitened[1:].double().mean(0), torch.zeros(6, dtype=torch.float64), rtol=0, atol=1e-5)
+    assert (whitened[0] == 0).all() and whitened.dtype == text.dtype
+
+
+def test_a_layer_that_it_is_folded_into_reads_texts_as_they_are():
+    text, layer = texts(), torch.nn.Linear(6, 4)
+    whitening = Whitening(text[1:], 0.7)
+    expected = layer(whitening(text))[1:]
+    whitening.fold_into(layer)
+    torch.testing.assert_close(layer(text)[1:], expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("text", [texts(n=3), texts(n=1), torch.ones(9, 6)], ids=["three items", "one item", "one text"])
+def test_directions_without_variance_are_not_blown_up(text):
+    whitening = Whitening(text[1:], 1)
+    assert torch.isfinite(whitening.matrix).all()
+    assert whitening(text).norm(dim=1).max() <= 2 * (text[1:] - text[1:].mean(0)).norm(dim=1).max() + 1e-3

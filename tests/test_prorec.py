@@ -251,6 +251,17 @@ def test_items_may_be_their_collaborative_embeddings_alone(place, ranking):
     assert not [name for name in names if "_table" in name]
 
 
+def test_of_whitened_texts_the_adaptation_layer_reads_what_the_encoder_gave(place):
+    runs = [Run(place, ranking="stage1", text_whitening=0.5).fit() for _ in range(2)]
+    assert runs[0].trained and not runs[1].trained  # from the cache
+    assert torch.equal(*(run.model.aligned for run in runs)) and runs[0].test() == runs[1].test()
+    with np.load(place.folder.parent / "text.npz") as file:
+        text = dict(zip(file["item_keys"].tolist(), file["embeddings"]))
+    read = torch.from_numpy(np.stack([text[key] for key in runs[0].dataset.field2id_token["item_id"][1:]]))
+    for run in runs:
+        torch.testing.assert_close(run.model.aligner.adapter(read), run.model.aligned[1:].chunk(2, dim=1)[1])
+
+
 def test_stage_1_can_rank_alone(run, place):
     from recbole.quick_start import load_data_and_model
 

@@ -37,7 +37,27 @@ def test_a_layer_that_it_is_folded_into_reads_texts_as_they_are():
 
 
 @pytest.mark.parametrize("text", [texts(n=3), texts(n=1), torch.ones(9, 6)], ids=["three items", "one item", "one text"])
-def test_directions_without_variance_are_not_blown_up(text):
-    whitening = Whitening(text[1:], 1)
-    assert torch.isfinite(whitening.matrix).all()
-    assert whitening(text).norm(dim=1).max() <= 2 * (text[1:] - text[1:].mean(0)).norm(dim=1).max() + 1e-3
+def test_directions_in_which_the_texts_hardly_vary_are_left_out(text):
+    whitening, centred = Whitening(text[1:], 1), text[1:] - text[1:].mean(0)
+    assert whitening(text).norm(dim=1).max() <= 2 * centred.norm(dim=1).max() + 1e-5
+    elsewhere = torch.randn(6, generator=torch.Generator().manual_seed(1))
+    elsewhere -= torch.linalg.lstsq(centred.T, elsewhere.unsqueeze(1), driver="gelsd").solution.squeeze(1) @ centred
+    new = torch.stack([text[0], text[1], text[1] + 5 * elsewhere])
+    torch.testing.assert_close(whitening(new)[2], whitening(new)[1], rtol=1e-3, atol=1e-3)
+
+
+def test_a_direction_of_little_variance_says_nothing_of_a_new_text():
+    text = texts()
+    text[1:, 0] = 3 + 0.01 * (text[1:, 0] - 3)
+    new = text[:3].clone()
+    new[2] = new[1] + torch.eye(6)[0]
+    first, second = Whitening(text[1:], 1)(new)[1:]
+    torch.testing.assert_close(first, second, rtol=0, atol=0.2)
+
+
+def test_of_equal_variances_it_does_not_matter_which_directions_were_found():
+    turn = torch.linalg.qr(torch.randn(6, 6, generator=torch.Generator().manual_seed(2))).Q
+    text = torch.cat([turn * 2, -turn * 2, turn[:1], -turn[:1]])  # five of six directions have the same variance
+    matrices = [Whitening(text[order], 0.5).matrix for order in (torch.arange(14), torch.arange(13, -1, -1))]
+    torch.testing.assert_close(*matrices)
+    torch.testing.assert_close(matrices[0], matrices[0].T)

@@ -2,15 +2,16 @@
 
 import torch
 
-SMALLEST = 1e-3  # of the mean variance: a direction with less, as of a catalogue with fewer items than D_text, is not blown up further
+SMALLEST = 1e-2  # of the mean variance: a direction with less, as of a catalogue with fewer items than D_text, is left out
 
 
 class Whitening:
-    """x -> c (x - mean) P, with P = V diag(v ** (-power / 2)), V and v the principal directions of the texts and their variances.
+    """x -> c P (x - mean), with P = V diag(v ** (-power / 2)) V^T, V and v the principal directions of the texts and their variances.
 
     A sentence encoder has most of its variance in a few directions, and an adaptation layer learns from these alone. power: 0 leaves
-    every direction its variance, 1 gives all the same (whitening, arXiv 2402.10602, where what lies between is called relaxed); c keeps
-    the mean squared norm of what is centred. A linear map: `fold_into` puts it into the layer behind it.
+    every direction its variance, 1 gives all the same, which is whitening (arXiv 2402.10602; a power between them is ours). P is symmetric,
+    and so the same whichever basis of equal variances comes out: what a stage kept was trained with it is good anywhere. c keeps the mean
+    squared norm of what is centred. A linear map: `fold_into` puts it into the layer behind it.
 
     Args:
         text: [n, D_text] of the items, without padding. power: in [0, 1].
@@ -21,10 +22,11 @@ class Whitening:
         self.mean = centred.mean(0)
         centred = centred - self.mean
         variances, directions = torch.linalg.eigh(centred.T @ centred / len(centred))
-        floored = variances.clamp(min=max(SMALLEST * float(variances.mean()), torch.finfo(torch.float64).tiny))
-        scales = floored ** (-power / 2)
-        left = (variances.clamp(min=0) * scales**2).sum()
-        self.matrix = directions * scales * (variances.clamp(min=0).sum() / left).sqrt() if left > 0 else directions
+        known = variances > max(SMALLEST * float(variances.mean()), torch.finfo(torch.float64).tiny)
+        variances, directions = variances[known], directions[:, known]
+        scales = variances ** (-power / 2)
+        kept = (variances.sum() / (variances * scales**2).sum()).sqrt() if len(variances) else 1
+        self.matrix = kept * (directions * scales) @ directions.T
 
     def __call__(self, text):
         """text [n_items, D_text], row 0 zero -> the same whitened, row 0 zero."""

@@ -10,8 +10,8 @@ class Whitening:
 
     A sentence encoder has most of its variance in a few directions, and an adaptation layer learns from these alone. power: 0 leaves
     every direction its variance, 1 gives all the same, which is whitening (arXiv 2402.10602; a power between them is ours). P is symmetric,
-    and so the same whichever basis of equal variances comes out: what a stage kept was trained with it is good anywhere. c keeps the mean
-    squared norm of what is centred. A linear map: `fold_into` puts it into the layer behind it.
+    and so the same whichever signs and basis the directions come in, which depends on threads and machine: what a stage keeps in the cache
+    fits the P of any later run. c keeps the mean squared norm of what is centred. A linear map: `fold_into` puts it into the layer behind.
 
     Args:
         text: [n, D_text] of the items, without padding. power: in [0, 1].

@@ -19,6 +19,12 @@ def settings(tiny, **changes):
     return {**tiny.config, **SMALL, "cache_dir": str(cache), "text_embedding_file": str(text), **changes}
 
 
+def texts_by_key(folder):
+    """The text embeddings that `settings` wrote, by item key. folder: the one that the data set's folder lies in."""
+    with np.load(folder / "text.npz") as file:
+        return dict(zip(file["item_keys"].tolist(), file["embeddings"]))
+
+
 class Run:
     """Everything up to training, as RecBole's quick start makes it."""
 

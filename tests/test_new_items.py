@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from markov_data import write_markov_dataset
-from pipeline import Run
+from pipeline import Run, texts_by_key
 
 from recbole_prorec.command import main
 from recbole_prorec.errors import InputError
@@ -42,12 +42,6 @@ def trained(tmp_path_factory):
     return make
 
 
-def text_of_old(trained):
-    """The text embeddings of the training, by item key."""
-    with np.load(trained.folder / "text.npz") as file:
-        return dict(zip(file["item_keys"].tolist(), file["embeddings"]))
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_old_items_keep_their_codes_their_order_and_their_embeddings(trained, kind):
     old = load(trained(kind))
@@ -60,7 +54,7 @@ def test_old_items_keep_their_codes_their_order_and_their_embeddings(trained, ki
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_codebooks_give_the_old_items_the_codes_that_they_have(trained, kind):
-    stored, text = read_checkpoint(trained(kind)), text_of_old(trained)
+    stored, text = read_checkpoint(trained(kind)), texts_by_key(trained.folder)
     rows = torch.from_numpy(np.stack([text[key] for key in stored.item_keys[1:]]))
     vectors = integrated_embedding(kind, *stored.weights["aligned"][1:].chunk(2, dim=1), rows)
     assert torch.equal(nearest_codes(stored.adaptation["codebooks"], vectors), stored.weights["codes"][1:, :-1])
@@ -70,7 +64,7 @@ def test_the_codebooks_give_the_old_items_the_codes_that_they_have(trained, kind
 def test_an_item_with_the_text_of_an_old_one_has_its_adapted_embedding_and_its_neighbours(trained, changes):
     old = load(trained(**changes))
     key = old.item_keys[5]
-    new = old.add_items(["twin"], text_embeddings=text_of_old(trained)[key][None])
+    new = old.add_items(["twin"], text_embeddings=texts_by_key(trained.folder)[key][None])
     adapted = new.network.aligned.chunk(2, dim=1)[1]
     torch.testing.assert_close(adapted[-1], adapted[5])
     cosine = torch.nn.functional.cosine_similarity(adapted[-1:], adapted[1:-1])
@@ -83,7 +77,7 @@ def test_an_item_with_the_text_of_an_old_one_has_its_adapted_embedding_and_its_n
 
 def test_with_codes_of_the_text_a_twin_differs_from_its_old_item_in_the_last_code_alone(trained):
     old = load(trained("semantic"))
-    new = old.add_items(["twin"], text_embeddings=text_of_old(trained)[old.item_keys[5]][None])
+    new = old.add_items(["twin"], text_embeddings=texts_by_key(trained.folder)[old.item_keys[5]][None])
     codes = new.network.codes
     assert torch.equal(codes[-1, :-1], codes[5, :-1]) and codes[-1, -1] != codes[5, -1]
 

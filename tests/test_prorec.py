@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from markov_data import write_markov_dataset
-from pipeline import Run, settings
+from pipeline import Run, settings, texts_by_key
 
 import recbole_prorec
 from recbole_prorec.errors import InputError
@@ -255,8 +255,7 @@ def test_of_whitened_texts_the_adaptation_layer_reads_what_the_encoder_gave(plac
     runs = [Run(place, ranking="stage1", text_whitening=0.5).fit() for _ in range(2)]
     assert runs[0].trained and not runs[1].trained  # from the cache
     assert torch.equal(*(run.model.aligned for run in runs)) and runs[0].test() == runs[1].test()
-    with np.load(place.folder.parent / "text.npz") as file:
-        text = dict(zip(file["item_keys"].tolist(), file["embeddings"]))
+    text = texts_by_key(place.folder.parent)
     read = torch.from_numpy(np.stack([text[key] for key in runs[0].dataset.field2id_token["item_id"][1:]]))
     for run in runs:
         torch.testing.assert_close(run.model.aligner.adapter(read), run.model.aligned[1:].chunk(2, dim=1)[1])

@@ -6,11 +6,11 @@ import torch
 from recbole_prorec.tokenizer.whitening import Whitening
 
 
-def texts(n=200, width=6):
-    """[n + 1, width], row 0 padding, with very different variances and a mean."""
+def texts(n=200):
+    """[n + 1, 6], row 0 padding, with different variances and a mean."""
     random = torch.Generator().manual_seed(0)
-    turn = torch.linalg.qr(torch.randn(width, width, generator=random)).Q
-    return torch.cat([torch.zeros(1, width), torch.randn(n, width, generator=random) * torch.linspace(4, 0.5, width) @ turn + 3])
+    turn = torch.linalg.qr(torch.randn(6, 6, generator=random)).Q
+    return torch.cat([torch.zeros(1, 6), torch.randn(n, 6, generator=random) * torch.linspace(4, 0.5, 6) @ turn + 3])
 
 
 def variances(text):

@@ -45,6 +45,7 @@ def refused(tiny, message, **changes):
     ("distillation_weight", float("nan"), "distillation_weight is nan"),
     ("alignment_weight", -1, "alignment_weight is -1"), ("distillation_weight", 1.5, "distillation_weight is 1.5"),
     ("text_whitening", 1.5, "text_whitening is 1.5; expected a number from 0 to 1"), ("text_whitening", True, "text_whitening is True"),
+    ("history_sum", "some", "history_sum is .some.; expected one of True, False"),
     ("hidden_size", 15, "hidden_size 15 is no multiple of n_heads 2"),
     ("decoder_size", 9, "decoder_size 9 is no multiple of decoder_heads 2"),
     ("window_stride", 21, "window_stride 21 is above MAX_ITEM_LIST_LENGTH 20"), ("window_stride", 0, "window_stride is 0"),

@@ -3,13 +3,15 @@
 import pytest
 import torch
 
-from recbole_prorec.nn.transformer import CausalTransformer, SelfAttention, fast_dropout
+from recbole_prorec.nn.transformer import CausalTransformer, HistoryEncoder, SelfAttention, fast_dropout
+
+SHAPE = {"n_layers": 2, "n_heads": 2, "inner_size": 16, "max_length": 6, "attention_dropout": 0.5, "hidden_dropout": 0.5}
 
 
-@pytest.fixture
-def network():
+@pytest.fixture(params=[False, True])
+def network(request):
     torch.manual_seed(0)
-    return CausalTransformer(8, 2, 2, 16, max_length=6, attention_dropout=0.5, hidden_dropout=0.5).double().eval()
+    return HistoryEncoder(8, adds_sum=request.param, **SHAPE).double().eval()
 
 
 @pytest.fixture
@@ -17,8 +19,9 @@ def x():
     return torch.randn(3, 6, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
 
-def test_the_cached_step_equals_the_forward_at_every_position(network, x):
-    whole, cache = network(x), None
+def test_the_cached_step_equals_the_forward_at_every_position(x):
+    network, cache = CausalTransformer(8, **SHAPE).double().eval(), None
+    whole = network(x)
     for position in range(x.shape[1]):
         state, cache = network.step(x[:, position], cache)
         torch.testing.assert_close(state, whole[:, position])
@@ -49,6 +52,21 @@ def test_training_drops_and_evaluation_does_not(network, x):
     assert torch.equal(network(x), network(x))
     network.train()
     assert not torch.equal(network(x), network(x))
+
+
+def test_the_sum_of_the_history_is_added_to_the_states_by_age(x):
+    torch.manual_seed(0)
+    plain = HistoryEncoder(8, **SHAPE).double().eval()
+    torch.manual_seed(0)
+    encoder = HistoryEncoder(8, adds_sum=True, **SHAPE).double().eval()
+    torch.testing.assert_close(encoder.age_weight, torch.tensor([1, 1 / 2, 1 / 3, 1 / 4, 1 / 5, 1 / 6]).double())
+    expected = plain(x)
+    with torch.no_grad():
+        encoder.age_weight.copy_(torch.randn(6, generator=torch.Generator().manual_seed(2)))
+        for position in range(6):
+            for earlier in range(position + 1):
+                expected[:, position] += encoder.age_weight[position - earlier] * x[:, earlier]
+    torch.testing.assert_close(encoder(x), expected)
 
 
 def test_a_width_that_the_heads_cannot_share_is_refused():

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from recbole_prorec.generation.decoder import CodeDecoder
-from recbole_prorec.nn.transformer import CausalTransformer
+from recbole_prorec.nn.transformer import HistoryEncoder
 
 
 class Generator(nn.Module):
@@ -21,7 +21,7 @@ class Generator(nn.Module):
         self.register_buffer("offset", torch.arange(n_levels) * codebook_size, persistent=False)
         self.code_embedding = nn.Embedding(n_levels * codebook_size, width)
         self.project = nn.Linear(2 * width, width, bias=False) if reads_aligned else None
-        self.encoder = CausalTransformer(width, **encoder)
+        self.encoder = HistoryEncoder(width, **encoder)
         self.decoder = CodeDecoder(n_levels, codebook_size, width, decoder_size, decoder, item_size=2 * width if reads_aligned else 0)
         nn.init.normal_(self.code_embedding.weight, std=0.002 if reads_aligned else 0.02)  # small beside a projection that is warm
         if reads_aligned:

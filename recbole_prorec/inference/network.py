@@ -7,14 +7,14 @@ from torch import nn
 
 from recbole_prorec.errors import InputError
 from recbole_prorec.model.ranking import PRORecRanking, encoder_arguments
-from recbole_prorec.nn.transformer import CausalTransformer
+from recbole_prorec.nn.transformer import HistoryEncoder
 from recbole_prorec.tokenizer.semantic_ids import SemanticIds
 
 # What the network and its ranking are built from, what item texts are made by, and how new items get their codes.
 SETTINGS = ("MAX_ITEM_LIST_LENGTH", "hidden_size", "n_layers", "n_heads", "inner_size", "hidden_dropout_prob", "attn_dropout_prob",
-            "alignment_input", "decoder_size", "decoder_layers", "decoder_heads", "decoder_inner_size", "decoder_dropout_prob", "ranking",
-            "fusion_scope", "beam_size", "text_template", "ITEM_ID_FIELD", "field_separator", "encoding", "text_encoder",
-            "text_embedding_file", "integrated_embedding", "quantizer")
+            "history_sum", "alignment_input", "decoder_size", "decoder_layers", "decoder_heads", "decoder_inner_size",
+            "decoder_dropout_prob", "ranking", "fusion_scope", "beam_size", "text_template", "ITEM_ID_FIELD", "field_separator",
+            "encoding", "text_encoder", "text_embedding_file", "integrated_embedding", "quantizer")
 ADAPTER = "aligner.adapter."
 
 
@@ -46,7 +46,7 @@ class PRORecNetwork(PRORecRanking, nn.Module):
         super().__init__()
         self.n_items, self.n_levels, self.codebook_size = n_items, n_levels, codebook_size
         self.beam_size = min(settings["beam_size"], n_items - 1)
-        self.aligner = nn.ModuleDict({"encoder": CausalTransformer(settings["hidden_size"], **encoder_arguments(settings))})
+        self.aligner = nn.ModuleDict({"encoder": HistoryEncoder(settings["hidden_size"], **encoder_arguments(settings))})
         self.add_ranking(settings)
 
 

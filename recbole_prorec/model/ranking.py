@@ -201,7 +201,7 @@ def encoder_arguments(settings):
     """The causal encoder of both stages, from the settings by name."""
     return {"n_layers": settings["n_layers"], "n_heads": settings["n_heads"], "inner_size": settings["inner_size"],
             "max_length": settings["MAX_ITEM_LIST_LENGTH"], "attention_dropout": settings["attn_dropout_prob"],
-            "hidden_dropout": settings["hidden_dropout_prob"]}
+            "hidden_dropout": settings["hidden_dropout_prob"], "adds_sum": settings["history_sum"]}
 
 
 def last(states, lengths):

@@ -9,7 +9,7 @@ from recbole_prorec.tokenizer.residual_kmeans import fitting_codebook_size
 COMMON_CHOICES = {"quantizer": QUANTIZERS, "learning_rate_decay": ("cosine", "none")}
 CHOICES = {"ranking": ("generative", "fused", "stage1"), "fusion_scope": ("beam", "all"), "alignment_input": ("both", "collaborative"),
            "integrated_embedding": ("sum", "concat", "collaborative", "semantic", "naive_concat"), "exclude_seen": ("auto", True, False),
-           **COMMON_CHOICES}
+           "history_sum": (True, False), **COMMON_CHOICES}
 TIGER_CHOICES = {"backbone": ("encoder_decoder", "causal"), **COMMON_CHOICES}
 COMMON_AT_LEAST = {"n_levels": 1, "codebook_size": 2, "rqvae_epochs": 1, "beam_size": 1, "n_layers": 1, "n_heads": 1, "hidden_size": 1,
                    "decoder_layers": 1, "window_stride": 1, "MAX_ITEM_LIST_LENGTH": 1, "text_batch_size": 1, "epochs": 0,

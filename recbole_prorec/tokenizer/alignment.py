@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from recbole_prorec.errors import InputError
 from recbole_prorec.nn.losses import info_nce, item_cross_entropy
 from recbole_prorec.nn.seen import seen_before
-from recbole_prorec.nn.transformer import CausalTransformer, Dropout, init_weights
+from recbole_prorec.nn.transformer import Dropout, HistoryEncoder, init_weights
 
 
 class ModalityAdapter(nn.Module):
@@ -45,7 +45,7 @@ class AlignmentModel(nn.Module):
         self.collaborative = nn.Embedding(n_items, width, padding_idx=0)
         self.adapter = ModalityAdapter(text_size, width)
         self.text_dropout = Dropout(text_dropout)
-        self.encoder = CausalTransformer(width, **encoder)
+        self.encoder = HistoryEncoder(width, **encoder)
         nn.init.normal_(self.collaborative.weight, std=0.02)
         with torch.no_grad():
             self.collaborative.weight[0] = 0

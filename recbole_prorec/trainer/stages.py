@@ -12,11 +12,11 @@ VERSIONS = {"alignment": 8, "quantization": 8, "generation": 9}  # raised when a
 _QUANTIZATION = ("quantizer", "rqvae_epochs", "n_levels", "codebook_size", "seed")
 
 PROREC_SETTINGS = {
-    "alignment": (*_TRAINING, "exclude_seen", "alignment_input", "alignment_weight", "alignment_temperature", "text_whitening",
-                  "text_dropout_prob", "collaborative_dropout_prob", "alignment_epochs", "alignment_learning_rate",
+    "alignment": (*_TRAINING, "history_sum", "exclude_seen", "alignment_input", "alignment_weight", "alignment_temperature",
+                  "text_whitening", "text_dropout_prob", "collaborative_dropout_prob", "alignment_epochs", "alignment_learning_rate",
                   "alignment_stopping_step"),
     "quantization": _QUANTIZATION,
-    "generation": (*_TRAINING, "exclude_seen", "decoder_size", "decoder_layers", "decoder_heads", "decoder_inner_size",
+    "generation": (*_TRAINING, "history_sum", "exclude_seen", "decoder_size", "decoder_layers", "decoder_heads", "decoder_inner_size",
                    "decoder_dropout_prob", "distillation_weight", "beam_size", "epochs", "learning_rate", "warm_learning_rate",
                    "stopping_step"),
 }

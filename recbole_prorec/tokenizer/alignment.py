@@ -36,7 +36,7 @@ class AlignmentModel(nn.Module):
         collaborative_dropout: share of the items that a training step knows by their texts alone, where text_as_input: E_C learns faster
             than the adaptation layer, and without it leaves little to what carries over to items with few interactions (ours).
         text_as_input: whether an item is E_C + E_T to the encoder and the softmax, or E_C alone, so that text acts through the alignment.
-        encoder: n_layers, n_heads, inner_size, max_length, attention_dropout, hidden_dropout of the causal encoder.
+        encoder: n_layers, n_heads, inner_size, max_length, attention_dropout, hidden_dropout, adds_sum of the causal encoder.
     """
 
     def __init__(self, n_items, text_size, width, temperature, text_dropout, collaborative_dropout, text_as_input, encoder):

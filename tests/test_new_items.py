@@ -159,6 +159,15 @@ def test_an_export_of_before_that_does_not_say_how_files_are_read_has_recboles_d
     assert load(tmp_path / "export").settings == load(trained()).settings
 
 
+def test_an_export_of_before_the_sum_of_the_history_has_none(trained, tmp_path):
+    write_export(load(trained(history_sum=False)), tmp_path / "export")
+    header = json.loads((tmp_path / "export" / "settings.json").read_text("utf-8"))
+    assert header["settings"].pop("history_sum") is False
+    (tmp_path / "export" / "settings.json").write_text(json.dumps(header), encoding="utf-8")
+    before, now = load(tmp_path / "export"), load(trained(history_sum=False))
+    assert before.recommend([["i1", "i2"]], k=10) == now.recommend([["i1", "i2"]], k=10)
+
+
 def test_a_long_text_is_read_whole(tmp_path):
     (tmp_path / "new.csv").write_text(f"item,text\nnew1,{'long ' * 40_000}\n", encoding="utf-8")
     assert read_new_items(tmp_path / "new.csv", READ) == (["new1"], ["long " * 40_000])

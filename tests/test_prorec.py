@@ -350,3 +350,9 @@ def test_stock_quick_start_runs_it(place):
 
     result = run_recbole(model="PRORec", dataset="tiny", saved=False, config_dict=settings(place, epochs=1, alignment_epochs=1))
     assert set(result) >= {"best_valid_score", "test_result"}
+
+
+@pytest.mark.parametrize("history_sum", [True, False])
+def test_both_encoders_have_weights_of_ages_if_the_history_is_summed(place, history_sum):
+    names = [name for name in Run(place, history_sum=history_sum).model.state_dict() if name.endswith("age_weight")]
+    assert names == ["aligner.encoder.age_weight", "generator.encoder.age_weight"] * history_sum

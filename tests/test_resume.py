@@ -181,7 +181,7 @@ def test_a_truncated_artifact_is_made_again(tiny, pattern, trained):
     ({"seed": 8}, EVERY_EPOCH), ({"alignment_weight": 0.2}, EVERY_EPOCH), ({"integrated_embedding": "concat"}, EVERY_EPOCH[3:]),
     ({"distillation_weight": 0.3}, EVERY_EPOCH[3:]), ({"beam_size": 25}, EVERY_EPOCH[3:]), ({"show_progress": True}, []),
     ({"metric_decimal_place": 2}, EVERY_EPOCH), ({"collaborative_dropout_prob": 0.5}, EVERY_EPOCH),
-    ({"text_whitening": 0.5}, EVERY_EPOCH),
+    ({"text_whitening": 0.5}, EVERY_EPOCH), ({"history_sum": False}, EVERY_EPOCH),
     ({"text_embedding_size": 6}, EVERY_EPOCH),  # what the texts have: the first weights are drawn otherwise
 ])
 def test_a_changed_setting_repeats_the_stages_that_depend_on_it_alone(tiny, changes, trained):

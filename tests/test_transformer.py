@@ -69,6 +69,20 @@ def test_the_sum_of_the_history_is_added_to_the_states_by_age(x):
     torch.testing.assert_close(encoder(x), expected)
 
 
+def test_in_training_the_sum_is_of_embeddings_with_dropout(x):
+    encoder = HistoryEncoder(8, adds_sum=True, **{**SHAPE, "n_layers": 0}).double()
+    with torch.no_grad():
+        encoder.norm_input.weight.zero_()  # of the transformer nothing is left but the dropout of zeros
+        encoder.age_weight[1:] = 0
+    dropped = encoder(x) == 0
+    assert 0.3 < dropped.double().mean() < 0.7
+
+
+def test_a_history_is_read_whole(x):
+    with pytest.raises(NotImplementedError, match="whole"):
+        HistoryEncoder(8, **SHAPE).step(x[:, 0])
+
+
 def test_a_width_that_the_heads_cannot_share_is_refused():
     with pytest.raises(ValueError, match="width 8 is no multiple of the number of heads 3"):
         SelfAttention(8, 3, 0.0)

@@ -14,7 +14,7 @@ from recbole_prorec.tokenizer.semantic_ids import SemanticIds
 
 FORMAT = 4
 WEIGHTS, NEW_ITEMS = "weights.safetensors", "new_items.safetensors"
-UNSAID = {"field_separator": "\t", "encoding": None}  # in exports of before
+UNSAID = {"field_separator": "\t", "encoding": None, "history_sum": False}  # in exports of before
 CODES, KEYS, SETTINGS_FILE = "codes.json", "item_keys.txt", "settings.json"
 
 

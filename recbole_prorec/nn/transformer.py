@@ -146,10 +146,8 @@ class CausalTransformer(nn.Module):
 
 class HistoryEncoder(CausalTransformer):
     """A causal transformer over the embeddings x of a history's items. With `adds_sum` its states have sum_{s <= t} w(t - s) x_s added, by
-    learned weights w of how long ago an item was: what is scored by products with the same embeddings then finds items like those of the
-    history without having to learn how (ours, measured: results/notes.md)."""
-
-    step = None  # it reads whole histories
+    learned weights w of how long ago an item was: stage 1, which scores by products with the same embeddings, then finds items like those
+    of the history without having to learn how (ours, measured: results/notes.md)."""
 
     def __init__(self, width, adds_sum=False, **transformer):
         super().__init__(width, **transformer)
@@ -160,10 +158,14 @@ class HistoryEncoder(CausalTransformer):
         states = super().forward(x)
         return states if self.age_weight is None else states + self._by_age(x.shape[1]) @ self.dropout(x)
 
+    def step(self, x, cache=None):
+        raise NotImplementedError("a history is read whole")
+
     def _by_age(self, length):
-        """w(t - s) at [t, s], 0 above the diagonal: [T, T]."""
-        position = torch.arange(length, device=self.age_weight.device)
-        return self.age_weight[(position.unsqueeze(1) - position).clamp(min=0)].tril()
+        """w(t - s) at [t, s], 0 above the diagonal: [T, T]. Rows are windows on the weights, because the gradient of an index adds up in an
+        order of its own where there are several threads."""
+        oldest_first = nn.functional.pad(self.age_weight[:length].flip(0), (0, length - 1))
+        return oldest_first.unfold(0, length, 1).flip(0)
 
 
 def init_weights(module):

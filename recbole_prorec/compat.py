@@ -179,6 +179,12 @@ def wait_only_for_other_processes(module):
     module.torch = Overlay(module.torch, distributed=Overlay(distributed, barrier=barrier))
 
 
+# Any version: FileExistsError "./log" when two runs begin at the same moment in a folder that has no log yet: RecBole looks, then makes.
+@after_import("recbole.utils.utils")
+def make_folders_beside_others(module):
+    module.os = Overlay(module.os, makedirs=functools.partial(module.os.makedirs, exist_ok=True))
+
+
 # scipy >= 1.13: AttributeError "'dok_matrix' object has no attribute '_update'" from LightGCN, NGCF, NCL, GCMC, SpectralCF, KGIN, MCCLK.
 @after_import("recbole.model")
 def mend_dok_matrix(_):

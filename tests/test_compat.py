@@ -1,6 +1,7 @@
 """Each patch of compat.py: what RecBole does without it, where the installed versions break it, and with it."""
 
 import importlib
+import os
 import pickle
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from recbole.data.interaction import _convert_to_tensor
 from recbole.evaluator.collector import Collector
 from recbole.quick_start import quick_start
 from recbole.utils import get_model, get_trainer
+from recbole.utils import utils as recbole_utils
 from scipy.sparse import dok_matrix
 
 from recbole_prorec import compat
@@ -256,6 +258,21 @@ def test_several_processes_wait_for_each_other(monkeypatch):
     monkeypatch.setattr(torch.distributed, "barrier", lambda: calls.append("waited"))
     dataset_module.torch.distributed.barrier()
     assert calls == ["waited"]
+
+
+# folders
+
+def test_two_runs_make_the_same_folder(tmp_path, monkeypatch):
+    """The other run makes it between RecBole's look and its own making."""
+    folder = tmp_path / "log"
+
+    def look(path):
+        folder.mkdir()
+        return False
+
+    monkeypatch.setattr(recbole_utils.os, "path", compat.Overlay(os.path, exists=look))
+    recbole_utils.ensure_dir(str(folder))
+    assert folder.is_dir()
 
 
 # scipy

@@ -151,19 +151,24 @@ def test_a_file_of_items_is_read_as_in_training(tmp_path):
     assert read_new_items(tmp_path / "new.item", settings) == (["new1"], ["a café"])
 
 
+def forget(export, *names):
+    """Take settings out of an export, as one of before they existed has none: their values."""
+    file = export / "settings.json"
+    header = json.loads(file.read_text("utf-8"))
+    values = [header["settings"].pop(name) for name in names]
+    file.write_text(json.dumps(header), encoding="utf-8")
+    return values
+
+
 def test_an_export_of_before_that_does_not_say_how_files_are_read_has_recboles_defaults(trained, tmp_path):
     write_export(load(trained()), tmp_path / "export")
-    header = json.loads((tmp_path / "export" / "settings.json").read_text("utf-8"))
-    assert (header["settings"].pop("field_separator"), header["settings"].pop("encoding")) == ("\t", None)
-    (tmp_path / "export" / "settings.json").write_text(json.dumps(header), encoding="utf-8")
+    assert forget(tmp_path / "export", "field_separator", "encoding") == ["\t", None]
     assert load(tmp_path / "export").settings == load(trained()).settings
 
 
 def test_an_export_of_before_the_sum_of_the_history_has_none(trained, tmp_path):
     write_export(load(trained(history_sum=False)), tmp_path / "export")
-    header = json.loads((tmp_path / "export" / "settings.json").read_text("utf-8"))
-    assert header["settings"].pop("history_sum") is False
-    (tmp_path / "export" / "settings.json").write_text(json.dumps(header), encoding="utf-8")
+    assert forget(tmp_path / "export", "history_sum") == [False]
     before, now = load(tmp_path / "export"), load(trained(history_sum=False))
     assert before.recommend([["i1", "i2"]], k=10) == now.recommend([["i1", "i2"]], k=10)
 

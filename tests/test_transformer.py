@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from recbole_prorec.nn.transformer import CausalTransformer, HistoryEncoder, SelfAttention, fast_dropout
+from recbole_prorec.nn.transformer import HistoryEncoder, SelfAttention, SteppedTransformer, fast_dropout
 
 SHAPE = {"n_layers": 2, "n_heads": 2, "inner_size": 16, "max_length": 6, "attention_dropout": 0.5, "hidden_dropout": 0.5}
 
@@ -20,7 +20,7 @@ def x():
 
 
 def test_the_cached_step_equals_the_forward_at_every_position(x):
-    network, cache = CausalTransformer(8, **SHAPE).double().eval(), None
+    network, cache = SteppedTransformer(8, **SHAPE).double().eval(), None
     whole = network(x)
     for position in range(x.shape[1]):
         state, cache = network.step(x[:, position], cache)
@@ -76,11 +76,6 @@ def test_in_training_the_sum_is_of_embeddings_with_dropout(x):
         encoder.age_weight[1:] = 0
     dropped = encoder(x) == 0
     assert 0.3 < dropped.double().mean() < 0.7
-
-
-def test_a_history_is_read_whole(x):
-    with pytest.raises(NotImplementedError, match="whole"):
-        HistoryEncoder(8, **SHAPE).step(x[:, 0])
 
 
 def test_a_width_that_the_heads_cannot_share_is_refused():

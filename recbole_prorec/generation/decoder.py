@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from recbole_prorec.generation.choices import PairProducts, child_log_probs
-from recbole_prorec.nn.transformer import CausalTransformer, init_weights
+from recbole_prorec.nn.transformer import SteppedTransformer, init_weights
 
 
 class LevelHeads(nn.Module):
@@ -51,7 +51,7 @@ class CodeDecoder(LevelHeads):
         super().__init__(n_levels, codebook_size)
         self.from_state = nn.Linear(state_size, width)
         self.code_embedding = nn.Embedding((n_levels - 1) * codebook_size, width)  # token = offset(level) + code
-        self.transformer = CausalTransformer(width, max_length=n_levels, **transformer)
+        self.transformer = SteppedTransformer(width, max_length=n_levels, **transformer)
         self.to_items = nn.Linear(state_size, item_size) if item_size else None
         self.add_heads(width + item_size)
         self.apply(init_weights)

@@ -132,6 +132,10 @@ class CausalTransformer(nn.Module):
             x = block(x, mask)
         return x
 
+
+class SteppedTransformer(CausalTransformer):
+    """A causal transformer that can be asked for one position after the other."""
+
     def step(self, x, cache=None):
         """The next position alone: x [B, D], cache as returned by the step before (None at the first) -> [B, D], cache.
         Equals the last position of `forward` without dropout."""
@@ -157,9 +161,6 @@ class HistoryEncoder(CausalTransformer):
         """x [B, T, D], padded behind -> states [B, T, D]."""
         states = super().forward(x)
         return states if self.age_weight is None else states + self._by_age(x.shape[1]) @ self.dropout(x)
-
-    def step(self, x, cache=None):
-        raise NotImplementedError("a history is read whole")
 
     def _by_age(self, length):
         """w(t - s) at [t, s], 0 above the diagonal: [T, T]. Rows are windows on the weights, because the gradient of an index adds up in an

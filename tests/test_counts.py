@@ -142,7 +142,7 @@ def operators_of(model, batch):
 
 
 NAMES = ["stage 1", "stage 2", "TIGER causal", "TIGER encoder_decoder"]
-MOST_OPERATORS = dict(zip(NAMES, (465, 1260, 870, 710)))  # a tenth above what they take
+MOST_OPERATORS = dict(zip(NAMES, (460, 1150, 870, 710)))  # a tenth above what they take; PRORec's stages have 36 and 3 left
 MOST_KFLOP = dict(zip(NAMES, (22, 75, 54, 550)))  # a sample, a twentieth above
 
 

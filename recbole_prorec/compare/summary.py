@@ -60,7 +60,8 @@ def _spread(values):
 
 def _tests(comparison, runs):
     """Each entry against the reference, per user and averaged over seeds; p-values corrected over all tests of the comparison."""
-    tests = [_test(dataset, entry, metric, comparison.depth, runs[dataset, comparison.reference], seeds, unseen)
+    tests = [{"dataset": dataset, "entry": entry, "metric": f"{'unseen ' if unseen else ''}{metric}@{comparison.depth}",
+              **difference(seeds, runs[dataset, comparison.reference], metric, comparison.depth, unseen)}
              for (dataset, entry), seeds in runs.items() if entry != comparison.reference and (dataset, comparison.reference) in runs
              for metric in TESTED for unseen in ((False, True) if _knows_seen(runs[dataset, comparison.reference], seeds) else (False,))]
     usable = [test for test in tests if "p" in test]
@@ -73,13 +74,21 @@ def _knows_seen(*entries):
     return all(any("seen_above" in arrays for _, arrays in seeds.values()) for seeds in entries)
 
 
-def _test(dataset, entry, metric, depth, reference, other, unseen):
-    test = {"dataset": dataset, "entry": entry, "metric": f"{'unseen ' if unseen else ''}{metric}@{depth}"}
-    if not _same_task(reference, other):
-        return {**test, "refused": "not tested on the same items of the same users out of a catalogue of the same size"}
-    differences = _per_user(other, metric, depth, unseen) - _per_user(reference, metric, depth, unseen)
+def difference(seeds, reference, metric, depth, unseen=False):
+    """What an entry's users have more of a metric than the reference's.
+
+    Args:
+        seeds, reference: {seed: (record, arrays)} as of `load_runs`.
+        unseen: as if what is in the user's history had been left out of both.
+
+    Returns:
+        {"difference", "low", "high" of the 95 % interval, "p"}, or {"refused": why}.
+    """
+    if not _same_task(reference, seeds):
+        return {"refused": "not tested on the same items of the same users out of a catalogue of the same size"}
+    differences = _per_user(seeds, metric, depth, unseen) - _per_user(reference, metric, depth, unseen)
     low, high = bootstrap_interval(differences)
-    return {**test, "difference": float(differences.mean()), "low": low, "high": high, "p": sign_flip_p(differences)}
+    return {"difference": float(differences.mean()), "low": low, "high": high, "p": sign_flip_p(differences)}
 
 
 def by_kind(comparison, runs, dataset):

@@ -1,0 +1,48 @@
+"""README's tables of results are those of the finished runs in results/."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+from recbole_prorec.compare import summary
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def tables():
+    spec = importlib.util.spec_from_file_location("tables", ROOT / "comparisons" / "summary.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def runs(tables):
+    return tables.finished()
+
+
+@pytest.fixture(scope="module")
+def readme():
+    return (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_every_data_set_has_all_seeds_of_what_is_compared(tables, runs):
+    assert list(runs) == ["ml-100k", "Scientific", "Beauty", "Sports"]
+    assert all({entry for pair in tables.PAIRS for entry in pair} <= set(of_data) for of_data in runs.values())
+
+
+def test_the_quality_in_the_readme_is_that_of_the_runs(tables, runs, readme):
+    assert tables.quality(runs) in readme
+
+
+def test_the_differences_in_the_readme_are_those_of_the_runs(tables, runs, readme, monkeypatch):
+    monkeypatch.setattr(summary, "bootstrap_interval", lambda differences: (0, 0))  # minutes, and what they say follows from the rest
+    monkeypatch.setattr(summary, "sign_flip_p", lambda differences: 1)
+    assert _differences(tables.differences(runs)) in _differences(readme)
+
+
+def _differences(text):
+    return re.sub(r" \([-+.\d]+ to [-+.\d]+\), p [<=] [.\d]+", "", text)

@@ -11,53 +11,45 @@ from recbole_prorec.compare.summary import difference, load_runs
 
 ROOT = Path(__file__).parents[1]
 COMPARISONS = ("ml-100k", "scientific", "beauty", "sports")
-ENTRIES = ("SASRec", "TIGER causal", "PRORec stage 1, without text", "PRORec stage 1", "PRORec generative", "PRORec fused")
-BASELINES = ENTRIES[:2]  # which rank the items of the history too, unless they are left out
+ROWS = (("SASRec", "as RecBole ranks"), ("SASRec", "unseen"), ("TIGER causal", "as RecBole ranks"), ("TIGER causal", "unseen"),
+        ("PRORec stage 1, without text", ""), ("PRORec stage 1", ""), ("PRORec generative", ""), ("PRORec fused", ""))
 PAIRS = (("PRORec fused", "SASRec"), ("PRORec generative", "SASRec"), ("PRORec generative", "TIGER causal"),
          ("PRORec stage 1, without text", "SASRec"), ("PRORec generative", "PRORec stage 1"), ("PRORec fused", "PRORec stage 1"))
-SEEDS = {2024, 2025, 2026}
 
 
 def finished():
-    """{name of the data set: {entry: {seed: (record, arrays)}}}, of entries with all seeds."""
+    """{name of the data set: {entry: {seed: (record, arrays)}}}"""
     found = {}
     for name in COMPARISONS:
         runs = load_runs(make_comparison({**read_yaml(ROOT / "comparisons" / f"{name}.yaml"), "output": str(ROOT / "results")}))
         for (dataset, entry), seeds in runs.items():
-            if set(seeds) == SEEDS:
-                found.setdefault(dataset, {})[entry] = seeds
+            found.setdefault(dataset, {})[entry] = seeds
     return found
 
 
 def quality(runs):
     """Recall@10 / NDCG@10 on the test set, means over the seeds."""
-    body = [[entry, view or "as RecBole ranks" if entry in BASELINES else "", *(_quality(of_data.get(entry), view) for of_data in runs.values())]
-            for entry in ENTRIES for view in (("", "unseen") if entry in BASELINES else ("",))]
+    body = [[entry, view, *(_quality(of_data[entry], "unseen" if view == "unseen" else "test") for of_data in runs.values())]
+            for entry, view in ROWS]
     return table(["Recall@10 / NDCG@10", "", *runs], body)
 
 
 def _quality(seeds, view):
-    if seeds is None:
-        return ""
-    return " / ".join(f"{mean_of(seeds, metric, view):.4f}" for metric in ("recall@10", "ndcg@10"))
-
-
-def mean_of(seeds, metric, view):
-    return np.mean([(record[view] if view else record["test"])[metric] for record, _ in seeds.values()])
+    return " / ".join(f"{np.mean([record[view][metric] for record, _ in seeds.values()]):.4f}" for metric in ("recall@10", "ndcg@10"))
 
 
 def differences(runs):
     """NDCG@10 of one entry less that of another, neither with the items of the history; p by Holm over all tests of the table."""
     tests = {(pair, dataset): difference(of_data[pair[0]], of_data[pair[1]], "ndcg", 10, unseen=True)
-             for pair in PAIRS for dataset, of_data in runs.items() if set(pair) <= set(of_data)}
+             for pair in PAIRS for dataset, of_data in runs.items()}
     for test, p in zip(tests.values(), holm([test["p"] for test in tests.values()])):
         test["p"] = p
-    body = [[" - ".join(pair), *(_difference(tests.get((pair, dataset))) for dataset in runs)] for pair in PAIRS]
+    body = [[" - ".join(pair), *(_difference(tests[pair, dataset]) for dataset in runs)] for pair in PAIRS]
     return table(["NDCG@10", *runs], body)
 
 
 def _difference(test):
-    return "" if test is None else f"{test['difference']:+.4f} ({test['low']:+.4f} to {test['high']:+.4f}), p {_p(test['p'])}"
+    return f"{test['difference']:+.4f} ({test['low']:+.4f} to {test['high']:+.4f}), p {_p(test['p'])}"
 
 
 def _p(p):

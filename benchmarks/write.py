@@ -13,7 +13,7 @@ by torch's formulas, per sample; MB are the bytes of all tensors that operators 
 nothing stayed in a cache. "% of peak" is MFLOP x rate over the machine's fastest float32 product of 1024 x 1024 matrices, measured in the
 same rounds. "extra MiB" is the peak resident memory of one call above what the process held before it. The whole
 pipeline was measured with 256 codes a level, where the default is as many as the catalogue fills, and before items of the history were left
-out, as was the quality. All of it is of before `history_sum`.
+out, as was the quality. All but training and beam search is of before `history_sum`; each part names its commit and its machine.
 """
 
 

@@ -60,7 +60,7 @@ def check(teacher, soft_targets, states, items, seen=None):
 
 @pytest.mark.parametrize("block_elements", [1, 100, 10**6])
 def test_soft_targets_are_the_softmax_over_items_summed_below_every_code(teacher, block_elements, monkeypatch):
-    monkeypatch.setattr(losses, "BLOCK_ELEMENTS", block_elements)
+    monkeypatch.setitem(losses.BLOCK_ELEMENTS, "cpu", block_elements)
     states = torch.randn(POSITIONS, WIDTH)
     items = torch.randint(1, teacher.trie.n_items, (POSITIONS,))
     check(teacher, SoftTargets(teacher, items, states), states, items)

@@ -23,7 +23,7 @@ def problem():
 @pytest.fixture(params=[(1, 1), (3 * ITEMS, 1), (6 * ITEMS, 3), (POSITIONS * ITEMS, 1), (4_000_000, 64)],
                 ids=["row by row", "three rows", "twice three rows, padded", "exactly all", "all, padded"])
 def block_elements(request, monkeypatch):
-    monkeypatch.setattr(losses, "BLOCK_ELEMENTS", request.param[0])
+    monkeypatch.setitem(losses.BLOCK_ELEMENTS, "cpu", request.param[0])
     monkeypatch.setattr(losses, "ROWS", request.param[1])
 
 

@@ -3,7 +3,17 @@
 import pytest
 import torch
 
-from recbole_prorec.nn.transformer import HistoryEncoder, SelfAttention, SteppedTransformer, fast_dropout
+from recbole_prorec.nn.transformer import (
+    MASKED,
+    Dropout,
+    HistoryEncoder,
+    SelfAttention,
+    SteppedTransformer,
+    attend,
+    attend_fused,
+    causal_mask,
+    fast_dropout,
+)
 
 SHAPE = {"n_layers": 2, "n_heads": 2, "inner_size": 16, "max_length": 6, "attention_dropout": 0.5, "hidden_dropout": 0.5}
 
@@ -25,6 +35,17 @@ def test_the_cached_step_equals_the_forward_at_every_position(x):
     for position in range(x.shape[1]):
         state, cache = network.step(x[:, position], cache)
         torch.testing.assert_close(state, whole[:, position])
+
+
+PADDED = torch.zeros(3, 1, 1, 6).index_fill(3, torch.tensor([4, 5]), MASKED)
+
+
+@pytest.mark.parametrize("mask", [None, causal_mask(6, torch.zeros(1)), PADDED])
+def test_the_fused_kernel_attends_as_the_plain_products_do(mask):
+    q, k, v = torch.randn(3, 3, 2, 6, 8, generator=torch.Generator().manual_seed(3))
+    dropout = Dropout(0.5).eval()
+    torch.testing.assert_close(attend_fused(q, k, v, mask, dropout), attend(q, k, v, mask, dropout))
+    assert not torch.equal(attend_fused(q, k, v, mask, dropout.train()), attend(q, k, v, mask, dropout.eval()))
 
 
 def test_no_position_sees_what_comes_after_it(network, x):

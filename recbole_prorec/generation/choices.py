@@ -11,13 +11,13 @@ PAIRS_AT_ONCE = 2048  # their vectors stay in the processor's cache
 def child_log_probs(decoder, hidden, trie, node, level):
     """Log-probabilities of each node's children, so that those of all items sum to 1: [R, F], -inf behind a node's last child.
 
-    With thousands of codes a node has a few children, and their logits alone are computed.
+    With thousands of codes a node has a few children, and on a CPU their logits alone are computed.
 
     Args:
         decoder: as of `beam_search`. hidden: [R, D] at the level. node: [R] of it.
     """
     table = trie.levels[level]
-    if level == 0 or PAIR_COST * table.mean_children >= decoder.codebook_size:
+    if level == 0 or hidden.is_cuda or PAIR_COST * table.mean_children >= decoder.codebook_size:
         return trie.log_probs(decoder.logits(hidden, level), node, level)
     is_child = table.is_child[node]
     logits = decoder.pair_logits(hidden, level, table.n_children[node], table.child_code[node][is_child])

@@ -119,9 +119,16 @@ def code_losses(decoder, trie, states, items, soft_targets=None):
 
 
 def _choices(decoder, trie, states, items):
-    """Every choice on the items' paths. The decoder runs over groups of items with as many choices, so that none costs more tokens than it
-    has, the output layers once a level. Yields (rows [R] of `items`, level, log-probabilities [R, F] of the children of the nodes passed
-    there)."""
+    """Every choice on the items' paths, the output layers once a level. Yields (rows [R] of `items`, level, log-probabilities [R, F] of the
+    children of the nodes passed there)."""
+    by_level = hidden_in_one_pass if items.is_cuda else hidden_by_depth
+    for level, (rows, hidden) in enumerate(by_level(decoder, trie, states, items)):
+        yield rows, level, child_log_probs(decoder, hidden, trie, trie.path_node[items[rows], level], level)
+
+
+def hidden_by_depth(decoder, trie, states, items):
+    """What the choices at each level are drawn from: rows [R] of `items` that have one there, hidden [R, D]. The decoder runs over groups
+    of items with as many choices, so that none costs more tokens than it has."""
     depth, groups = trie.n_choices[items], []
     for n_choices in range(1, trie.n_levels + 1):
         rows = (depth == n_choices).nonzero().squeeze(1)
@@ -131,5 +138,15 @@ def _choices(decoder, trie, states, items):
         deeper = [(rows, hidden[:, level]) for rows, hidden in groups if hidden.shape[1] > level]
         if not deeper:
             return
-        rows, hidden = map(torch.cat, zip(*deeper))
-        yield rows, level, child_log_probs(decoder, hidden, trie, trie.path_node[items[rows], level], level)
+        yield map(torch.cat, zip(*deeper))
+
+
+def hidden_in_one_pass(decoder, trie, states, items):
+    """As `hidden_by_depth`, with tokens for the deepest item in all rows: on a GPU four passes take four times as long as one, whatever is
+    in them."""
+    depth = trie.n_choices[items]
+    deepest = int(depth.max())
+    hidden = decoder(states, trie.codes[items, :deepest]) if deepest else None
+    for level in range(deepest):
+        rows = (depth > level).nonzero().squeeze(1)
+        yield rows, hidden[rows, level]

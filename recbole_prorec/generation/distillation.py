@@ -46,7 +46,7 @@ class Teacher:
     @torch.no_grad()
     def root_probs(self, states, seen=None):
         """states [P, D], seen [P, T] or None as of `SoftTargets` -> the probabilities summed below each child of the root [P, F]."""
-        rows = max(1, min(block_width(len(self.leaves)), len(states)))
+        rows = max(1, min(block_width(len(self.leaves), states.device), len(states)))
         padded = F.pad(states, (0, 0, 0, -len(states) % rows))  # for blocks of one shape: see `fast_matmul`
         leaves = None if seen is None else torch.where(seen > 0, self.trie.item_leaf[seen], -1).split(rows)
         blocks = []

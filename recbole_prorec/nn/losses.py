@@ -6,14 +6,15 @@ from torch.nn import functional as F
 from recbole_prorec.nn.matmul import fast_matmul
 from recbole_prorec.nn.seen import exclude
 
-BLOCK_ELEMENTS = 1_000_000  # of scores held at once: 4 MB stay in the processor's cache, and are no fresh pages
+# Scores held at once: 4 MB stay in a processor's cache, and are no fresh pages; a GPU wants few launches.
+BLOCK_ELEMENTS = {"cpu": 1_000_000, "cuda": 64_000_000}
 LANES = 16  # softmax over columns takes half as long again where the rows are no multiple of a vector register
 ROWS = 64  # blocks are multiples of it, the last one padded: oneDNN compiles a kernel for every new shape, at the cost of many products
 
 
-def block_width(n_items):
-    """Positions of a block of scores [n_items, positions]."""
-    width = max(1, BLOCK_ELEMENTS // n_items)
+def block_width(n_items, device):
+    """Positions of a block of scores [n_items, positions] on a torch.device."""
+    width = max(1, BLOCK_ELEMENTS.get(device.type, BLOCK_ELEMENTS["cpu"]) // n_items)
     return width if width < LANES else width - width % LANES
 
 
@@ -24,7 +25,7 @@ class _ItemCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx, hidden, table, target, excluded):
         need_hidden, need_table = ctx.needs_input_grad[:2]
-        widest = block_width(len(table))
+        widest = block_width(len(table), hidden.device)
         unit = min(ROWS, widest)
         padded = hidden.new_zeros(-(-len(hidden) // unit) * unit, hidden.shape[1])
         padded[: len(hidden)] = hidden

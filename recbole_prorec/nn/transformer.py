@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 MASKED = -1e4  # finite, so that a row with nothing to look at is no row of NaN, and in the range of float16
 
@@ -20,6 +21,8 @@ def fast_dropout(x, prob, training):
     threshold = min(round(prob * 256), 255)
     if not training or threshold == 0:
         return x
+    if x.is_cuda:  # torch's is a single kernel there, and launches are what small steps take on a GPU
+        return F.dropout(x, threshold / 256)
     n_words = (x.numel() + 7) // 8
     words = torch.empty(n_words, dtype=torch.int64, device=x.device).random_(-(2**63), None)
     keep = words.view(torch.uint8)[: x.numel()].view(x.shape) >= threshold
@@ -45,10 +48,18 @@ def even_head_size(width, n_heads):
 
 def attend(q, k, v, mask, dropout):
     """q [B, H, T, d], k and v [B, H, S, d], mask added to the scores [B, H, T, S] or None -> [B, T, H d]."""
+    if q.is_cuda:
+        return attend_fused(q, k, v, mask, dropout)
     scores = (q * (1 / math.sqrt(q.shape[-1]))) @ k.transpose(-1, -2)
     if mask is not None:
         scores = scores + mask
     return (dropout(scores.softmax(-1)) @ v).transpose(1, 2).flatten(2)
+
+
+def attend_fused(q, k, v, mask, dropout):
+    """`attend` by torch's fused kernel, which on a GPU is one launch in the place of six, backwards too."""
+    prob = dropout.prob if dropout.training else 0.0
+    return F.scaled_dot_product_attention(q, k, v, mask, prob).transpose(1, 2).flatten(2)
 
 
 def causal_mask(length, like):
@@ -57,8 +68,8 @@ def causal_mask(length, like):
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention by plain matrix products, which at the lengths of this project (20 items, 4 levels) are
-    faster on a CPU than the fused kernel. head_size: the width shared out among the heads, unless told otherwise."""
+    """Multi-head self-attention, on a CPU by plain matrix products, which at the lengths of this project (20 items, 4 levels) are
+    faster there than the fused kernel. head_size: the width shared out among the heads, unless told otherwise."""
 
     def __init__(self, width, n_heads, dropout, head_size=None):
         super().__init__()
@@ -165,7 +176,7 @@ class HistoryEncoder(CausalTransformer):
     def _by_age(self, length):
         """w(t - s) at [t, s], 0 above the diagonal: [T, T]. Rows are windows on the weights, because the gradient of an index adds up in an
         order of its own where there are several threads."""
-        oldest_first = nn.functional.pad(self.age_weight[:length].flip(0), (0, length - 1))
+        oldest_first = F.pad(self.age_weight[:length].flip(0), (0, length - 1))
         return oldest_first.unfold(0, length, 1).flip(0)
 
 

@@ -59,6 +59,7 @@ def attend(q, k, v, mask, dropout):
 def attend_fused(q, k, v, mask, dropout):
     """`attend` by torch's fused kernel, which on a GPU is one launch in the place of six, backwards too."""
     prob = dropout.prob if dropout.training else 0.0
+    mask = None if mask is None else mask.to(q.dtype)  # which differ in RecBole's mixed precision (`enable_amp`)
     return F.scaled_dot_product_attention(q, k, v, mask, prob).transpose(1, 2).flatten(2)
 
 

@@ -274,11 +274,12 @@ def test_finished_runs_become_tables_are_not_run_again_and_survive_other_setting
 
     assert "different machines" not in text and "resumed" not in text
     record = json.loads((comparison.folder / "tiny/Pop-1.json").read_text("utf-8"))
-    record["machine"]["cpu"], record["resumed"] = "another", True
+    record["machine"].update(cpu="another", gpu="fast one")
+    record["resumed"] = True
     (comparison.folder / "tiny/Pop-1.json").write_text(json.dumps(record), encoding="utf-8")
     assert compare(tiny, "--tables") == 0
     text = Path("results/tiny.md").read_text("utf-8")
-    assert re.search(r"of different machines \(.*another.*\): their seconds do not compare", text)
+    assert re.search(r"of different machines \(.*another and fast one.*\): their seconds do not compare", text)
     assert re.search(r"Killed and resumed, without the seconds .*: Pop \(1\)\.", text)
 
     (comparison.folder / "tiny/Pop-1.npz").write_bytes(b"half")

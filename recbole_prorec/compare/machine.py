@@ -6,6 +6,8 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
+import torch
+
 import recbole_prorec
 
 PACKAGES = ("recbole", "torch", "numpy", "scipy", "pandas", "faiss-cpu", "sentence-transformers")
@@ -36,7 +38,13 @@ def _git(*arguments):
 
 
 def machine():
-    return {"cpu": _cpu_model(), "cores": os.cpu_count(), "system": platform.platform()}
+    gpu = {"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
+    return {"cpu": _cpu_model(), "cores": os.cpu_count(), **gpu, "system": platform.platform()}
+
+
+def processors(machine):
+    """What a run of `machine()` was computed by."""
+    return machine["cpu"] + (f" and {machine['gpu']}" if "gpu" in machine else "")
 
 
 def _cpu_model():

@@ -5,6 +5,7 @@ import io
 import json
 from dataclasses import asdict
 
+from recbole_prorec.compare.machine import processors
 from recbole_prorec.compare.plot import draw
 from recbole_prorec.compare.results import write_text
 from recbole_prorec.compare.significance import DRAWS
@@ -100,8 +101,8 @@ def _costs(rows):
     note = ("Training includes validation, and stages that the run found done by another one (`or more`: done outside of this comparison, "
             "at a cost not counted here). Seconds depend on what else the machine does, CPU seconds less. Peak memory: of the whole "
             "process; where it found stages done, without what their training took.")
-    cpus = sorted({cpu for row in rows for cpu in row["cpus"]})
-    mixed = f" **These runs are of different machines ({', '.join(cpus)}): their seconds do not compare.**" if len(cpus) > 1 else ""
+    machines = sorted({machine for row in rows for machine in row["processors"]})
+    mixed = f" **These runs are of different machines ({', '.join(machines)}): their seconds do not compare.**" if len(machines) > 1 else ""
     resumed = [f"{row['entry']} ({', '.join(map(str, row['resumed']))})" for row in rows if row["resumed"]]
     partly = f" Killed and resumed, without the seconds of the epochs that this lost: {', '.join(resumed)}." if resumed else ""
     return f"{costs}\n\n{note}{partly}{mixed}"
@@ -168,8 +169,8 @@ def made_with(records):
     """What the numbers were made with; each thing once, all of them where runs differ."""
     described = {
         "command": [record["command"] for record in records], "commit": [record["commit"] for record in records],
-        "machine": [f"{record['machine']['cpu']}, {record['machine']['cores']} cores, {record['machine']['system']}, {record['threads']} "
-                    "thread(s) a run" for record in records],
+        "machine": [f"{processors(record['machine'])}, {record['machine']['cores']} cores, {record['machine']['system']}, "
+                    f"{record['threads']} thread(s) a run" for record in records],
         "versions": [", ".join(f"{name} {version}" for name, version in record["versions"].items()) for record in records]}
     return ["## Made with", "\n".join(f"- {name}: " + "; ".join(f"`{said}`" for said in dict.fromkeys(values))
                                       for name, values in described.items())]

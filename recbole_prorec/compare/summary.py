@@ -3,6 +3,7 @@
 import numpy as np
 
 from recbole_prorec.compare import results
+from recbole_prorec.compare.machine import processors
 from recbole_prorec.compare.ranks import metric_per_user
 from recbole_prorec.compare.significance import bootstrap_interval, holm, sign_flip_p
 from recbole_prorec.compare.stage_times import full_seconds, seconds_of_stages
@@ -26,8 +27,8 @@ def load_runs(comparison):
 
 
 def summarize(comparison, runs):
-    """A row per data set and entry: {"dataset", "entry", "model", "seeds", "cpus", "values": {name: {"mean", "std", "n"}}} and what the
-    costs leave out: "cost_of_a_stage_unknown", "resumed" seeds. And the tests."""
+    """A row per data set and entry: {"dataset", "entry", "model", "seeds", "processors", "values": {name: {"mean", "std", "n"}}} and what
+    the costs leave out: "cost_of_a_stage_unknown", "resumed" seeds. And the tests."""
     computed = seconds_of_stages(record for seeds in runs.values() for record, _ in seeds.values())
     rows = [_row(dataset, entry, [record for record, _ in seeds.values()], computed) for (dataset, entry), seeds in runs.items()]
     return rows, _tests(comparison, runs)
@@ -37,7 +38,7 @@ def _row(dataset, entry, records, computed):
     values = [_values(record, computed) for record in records]
     unknown = any(full_seconds(record, computed)[1] for record in records)
     return {"dataset": dataset, "entry": entry, "model": records[0]["model"], "seeds": [record["seed"] for record in records],
-            "cpus": sorted({record["machine"]["cpu"] for record in records}), "cost_of_a_stage_unknown": unknown,
+            "processors": sorted({processors(record["machine"]) for record in records}), "cost_of_a_stage_unknown": unknown,
             "resumed": [record["seed"] for record in records if record.get("resumed")],
             "values": {name: _spread([value[name] for value in values if name in value])
                        for name in dict.fromkeys(name for value in values for name in value)}}

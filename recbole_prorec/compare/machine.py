@@ -42,9 +42,9 @@ def machine():
     return {"cpu": _cpu_model(), "cores": os.cpu_count(), **gpu, "system": platform.platform()}
 
 
-def processors(machine):
-    """What a run of `machine()` was computed by."""
-    return machine["cpu"] + (f" and {machine['gpu']}" if "gpu" in machine else "")
+def processors(found):
+    """The processors of what `machine` found, in words."""
+    return found["cpu"] + (f" and {found['gpu']}" if "gpu" in found else "")
 
 
 def _cpu_model():

@@ -13,7 +13,7 @@ import torch
 from recbole_prorec.generation.choices import child_log_probs
 from recbole_prorec.nn.seen import each_once
 
-ROUNDING = 1e-4  # what sums of log-probabilities of one item may differ by between two searches
+ROUNDING = 1e-4  # what sums of log-probabilities of one item, in float32, may differ by between two searches
 
 
 def beam_search(decoder, state, trie, beam_size, closed=None, best_below=None):

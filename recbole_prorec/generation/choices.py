@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 PAIR_COST = 64  # products of a matrix product that one of a pair by itself takes as long as
-GPU_LOGITS = 2**28  # 1 GiB
+GPU_LOGITS = 2**28  # 1 GiB of them in float32
 PAIRS_AT_ONCE = 2048  # their vectors stay in the processor's cache
 
 

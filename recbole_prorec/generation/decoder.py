@@ -138,14 +138,14 @@ def hidden_by_depth(decoder, trie, states, items):
         deeper = [(rows, hidden[:, level]) for rows, hidden in groups if hidden.shape[1] > level]
         if not deeper:
             return
-        yield map(torch.cat, zip(*deeper))
+        yield tuple(map(torch.cat, zip(*deeper)))
 
 
 def hidden_in_one_pass(decoder, trie, states, items):
-    """As `hidden_by_depth`, with tokens for the deepest item in all rows: on a GPU four passes take four times as long as one, whatever is
-    in them."""
+    """As `hidden_by_depth`, with tokens for the deepest item in all rows: four passes are four times the launches, which are what a step
+    takes on a GPU."""
     depth = trie.n_choices[items]
-    deepest = int(depth.max())
+    deepest = int(depth.max()) if len(depth) else 0
     hidden = decoder(states, trie.codes[items, :deepest]) if deepest else None
     for level in range(deepest):
         rows = (depth > level).nonzero().squeeze(1)

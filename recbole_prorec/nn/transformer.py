@@ -8,12 +8,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+FUSED_ROWS = 65_535  # that the fused kernel takes at once in every version of torch
 MASKED = -1e4  # finite, so that a row with nothing to look at is no row of NaN, and in the range of float16
 
 
 def fast_dropout(x, prob, training):
-    """Dropout whose mask costs one random byte an element, not 64 random bits: the mask, not the product, is what dropout
-    costs on a CPU. The rate is rounded to 1/256, and the scale is exact for the rounded rate.
+    """Dropout whose mask costs one random byte an element on a CPU, not 64 random bits: the mask, not the product, is what dropout
+    costs there. The rate is rounded to 1/256, and the scale is exact for the rounded rate.
 
     Args:
         x: any floating tensor. prob: share of elements set to zero, in [0, 1). training: without it x comes back as it is.
@@ -48,7 +49,7 @@ def even_head_size(width, n_heads):
 
 def attend(q, k, v, mask, dropout):
     """q [B, H, T, d], k and v [B, H, S, d], mask added to the scores [B, H, T, S] or None -> [B, T, H d]."""
-    if q.is_cuda:
+    if q.is_cuda and len(q) <= FUSED_ROWS:
         return attend_fused(q, k, v, mask, dropout)
     scores = (q * (1 / math.sqrt(q.shape[-1]))) @ k.transpose(-1, -2)
     if mask is not None:
@@ -57,7 +58,7 @@ def attend(q, k, v, mask, dropout):
 
 
 def attend_fused(q, k, v, mask, dropout):
-    """`attend` by torch's fused kernel, which on a GPU is one launch in the place of six, backwards too."""
+    """`attend` by torch's fused kernel, which on a GPU is one launch in the place of six."""
     prob = dropout.prob if dropout.training else 0.0
     mask = None if mask is None else mask.to(q.dtype)  # which differ in RecBole's mixed precision (`enable_amp`)
     return F.scaled_dot_product_attention(q, k, v, mask, prob).transpose(1, 2).flatten(2)

@@ -81,6 +81,7 @@ class StagedTrainer(Trainer):
 
     def resume_checkpoint(self, resume_file):
         super().resume_checkpoint(resume_file)
+        in_one_kernel(self.optimizer, self.device)  # the file's may be of another device
         self.resumed_from = resume_file
 
     def _save_checkpoint(self, epoch, verbose=True, **kwargs):
@@ -178,12 +179,7 @@ class StagedTrainer(Trainer):
         self.best_epoch, self.best_state = self.start_epoch - 1, self.stage_state() if validated and not fresh else None
 
     def _build_optimizer(self, **kwargs):
-        """RecBole's, in one kernel a step where torch has one: its default on a CPU, tensor by tensor, takes four times as long."""
-        optimizer = super()._build_optimizer(**kwargs)
-        for group in optimizer.param_groups:
-            if "fused" in group and (self.device.type == "cpu" or not isinstance(optimizer, torch.optim.Adagrad)):  # it has none on a GPU
-                group["fused"] = True
-        return optimizer
+        return in_one_kernel(super()._build_optimizer(**kwargs), self.device)
 
     def _after_step(self, *_):
         self.average.update()
@@ -249,6 +245,14 @@ class StagedTrainer(Trainer):
     def heading(self, text):
         if self.run["verbose"]:
             self.logger.info(text)
+
+
+def in_one_kernel(optimizer, device):
+    """The optimizer, set to one kernel a step where torch has one: its default on a CPU, tensor by tensor, takes four times as long."""
+    for group in optimizer.param_groups:
+        if "fused" in group:  # Adagrad's counts of steps are made before the flag is set, on the CPU
+            group["fused"] = device.type == "cpu" or not isinstance(optimizer, torch.optim.Adagrad)
+    return optimizer
 
 
 def _unused(file):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from random_codes import SHAPES, random_codes, random_decoder, random_states
 
-from recbole_prorec.generation.decoder import code_log_probs, code_losses, hidden_by_depth, hidden_in_one_pass
+from recbole_prorec.generation.decoder import code_log_probs, code_losses
 from recbole_prorec.generation.generator import code_vectors
 from recbole_prorec.generation.trie import Trie
 
@@ -48,17 +48,6 @@ def test_the_hard_loss_is_the_mean_of_the_log_probs(problem):
     hard, soft = code_losses(*problem)
     torch.testing.assert_close(hard, -code_log_probs(*problem).mean())
     assert soft == 0
-
-
-def test_one_pass_over_all_rows_has_the_choices_of_passes_by_depth(problem):
-    _, trie, _, items = problem
-    levels = list(hidden_in_one_pass(*problem))
-    by_depth = list(map(list, hidden_by_depth(*problem)))
-    assert len(levels) == len(by_depth) == int(trie.n_choices[items].max())
-    for (rows, hidden), (expected_rows, expected) in zip(levels, by_depth):
-        order = expected_rows.argsort()
-        assert torch.equal(rows, expected_rows[order])
-        torch.testing.assert_close(hidden, expected[order])
 
 
 class Taught:

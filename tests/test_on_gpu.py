@@ -68,10 +68,13 @@ def test_no_items_ask_for_nothing():
     assert list(decoder.hidden_in_one_pass(network, trie, random_states(0), torch.zeros(0, dtype=torch.long))) == []
 
 
-def test_a_beam_finds_the_same_items():
+def test_a_beam_finds_the_same_items(monkeypatch):
     network, trie, states = random_decoder(3, 4), Trie(random_codes(40, 3, 4)), random_states(5)
     items, log_probs = beam_search(network, states, trie, 6)
+    fused, times = transformer.attend_fused, []
+    monkeypatch.setattr(transformer, "attend_fused", lambda *args: times.append(1) or fused(*args))
     same, near = beam_search(network, on_gpu(states), trie, 6)
+    assert len(times) == len(network.transformer.blocks) * trie.n_levels
     assert torch.equal(same.as_subclass(torch.Tensor), items)
     torch.testing.assert_close(near.as_subclass(torch.Tensor), log_probs)
 
@@ -131,6 +134,7 @@ def test_a_step_is_one_kernel_where_torch_has_one(kind, cpu, gpu):
 
 
 def test_a_gpu_is_named_beside_the_processor(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert "gpu" not in machine.machine()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "fast one")

@@ -140,3 +140,5 @@ def test_a_gpu_is_named_beside_the_processor(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "fast one")
     found = machine.machine()
     assert machine.processors(found) == f"{found['cpu']} and fast one"
+    monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "high")  # as with TORCH_ALLOW_TF32_CUBLAS_OVERRIDE=1
+    assert machine.machine()["gpu"] == "fast one (float32_matmul_precision: high)"

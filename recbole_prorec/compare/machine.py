@@ -38,13 +38,19 @@ def _git(*arguments):
 
 
 def machine():
-    gpu = {"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
+    gpu = {"gpu": _gpu()} if torch.cuda.is_available() else {}
     return {"cpu": _cpu_model(), "cores": os.cpu_count(), **gpu, "system": platform.platform()}
 
 
 def processors(found):
     """The processors of what `machine` found, in words."""
     return found["cpu"] + (f" and {found['gpu']}" if "gpu" in found else "")
+
+
+def _gpu():
+    """Its name and, where products are not of float32's precision (TF32, bfloat16), what torch calls theirs."""
+    precision = torch.get_float32_matmul_precision()
+    return torch.cuda.get_device_name() + ("" if precision == "highest" else f" (float32_matmul_precision: {precision})")
 
 
 def _cpu_model():

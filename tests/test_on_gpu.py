@@ -12,7 +12,7 @@ from recbole_prorec.generation.encoder_decoder import EncoderDecoder
 from recbole_prorec.generation.trie import Trie
 from recbole_prorec.nn import transformer
 from recbole_prorec.nn.losses import block_width
-from recbole_prorec.trainer.staged import in_one_kernel
+from recbole_prorec.trainer.one_kernel import in_one_kernel
 
 
 class OnGpu(torch.Tensor):

@@ -22,6 +22,7 @@ from recbole_prorec.tokenizer.quantizer import make_quantizer, quantize
 from recbole_prorec.tokenizer.semantic_ids import SemanticIds
 from recbole_prorec.trainer.average import WeightAverage
 from recbole_prorec.trainer.decay import LearningRateDecay
+from recbole_prorec.trainer.one_kernel import in_one_kernel
 from recbole_prorec.trainer.stages import VERSIONS, finished, progress_of, restore
 
 
@@ -245,14 +246,6 @@ class StagedTrainer(Trainer):
     def heading(self, text):
         if self.run["verbose"]:
             self.logger.info(text)
-
-
-def in_one_kernel(optimizer, device):
-    """The optimizer, set to one kernel a step where torch has one: its default on a CPU, tensor by tensor, takes four times as long."""
-    for group in optimizer.param_groups:
-        if "fused" in group:  # Adagrad's counts of steps are made before the flag is set, on the CPU
-            group["fused"] = device.type == "cpu" or not isinstance(optimizer, torch.optim.Adagrad)
-    return optimizer
 
 
 def _unused(file):

@@ -144,8 +144,10 @@ class ArtifactStore:
         return self.folder / f"{stage}-{key}.{suffix}"
 
     def _write(self, path, buffer):
-        with writing_to(self.folder, self.setting), whole_file(path) as file:
-            file.write(buffer.getbuffer())
+        with writing_to(self.folder, self.setting):
+            self.folder.mkdir(parents=True, exist_ok=True)  # it may have been deleted since
+            with whole_file(path) as file:
+                file.write(buffer.getbuffer())
         return path
 
     def _read(self, path, parse):

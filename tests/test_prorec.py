@@ -232,6 +232,12 @@ def test_a_checkpoint_loads_anywhere(run):
     assert torch.equal(loaded, scores(run.model.eval(), run))
 
 
+def test_an_untrained_model_has_codes_of_any_length():
+    codes = ranking_file.placeholder_codes(61, 70, 4096)  # 4096^69 is more than numpy's numbers hold
+    assert codes.shape == (61, 70) and (codes[:, :-1] == 0).all() and codes[1:, -1].tolist() == list(range(60))
+    assert ranking_file.placeholder_codes(6, 3, 2)[1:].tolist() == [[0, 0, 0], [0, 0, 1], [0, 1, 0], [0, 1, 1], [1, 0, 0]]
+
+
 def test_case_study_finds_real_items(run):
     from recbole.utils.case_study import full_sort_scores, full_sort_topk
 
@@ -317,10 +323,12 @@ def test_resuming_without_validation_keeps_what_it_trains(run, place):
     assert more.trained and any(not torch.equal(trained[name], kept[name]) for name in kept)
 
 
-def test_training_without_validation_keeps_the_last_epoch(place):
-    blind = Run(place, seed=8)
+def test_training_without_validation_keeps_the_last_epoch(place, caplog):
+    blind = Run(place, seed=8, state="INFO")
     blind.valid_data = None
-    blind.fit()
+    with caplog.at_level(logging.INFO):
+        blind.fit()
+    assert "Fused ranking: no validation data to choose its weight on, which stays 1.0" in caplog.text
     assert blind.trained == [(stage, epoch) for stage in ("alignment", "generation") for epoch in range(3)]
     assert blind.test()["ndcg@10"] >= 0
 

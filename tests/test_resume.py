@@ -1,5 +1,7 @@
 """A run that was killed and started again ends as one that was not; what is done is not done again."""
 
+import shutil
+
 import pytest
 import torch
 from markov_data import write_markov_dataset
@@ -154,6 +156,40 @@ def test_sampled_candidates_are_the_same_whatever_ran_before(tiny):
     again = Run(tiny, **sampled).fit()
     assert again.test() == whole.test()
     assert again.valid_result == whole.valid_result
+
+
+def test_candidates_by_popularity_are_of_all_data(tiny):
+    sampled = {"eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": "user", "mode": "pop10"}}
+    Run(tiny, **sampled).fit()
+    assert Run(tiny, **sampled).fit().trained == []
+    lines = (tiny.folder / "tiny.inter").read_text().splitlines()
+    user, _, time = lines[-1].split("\t")  # of the test
+    (tiny.folder / "tiny.inter").write_text("\n".join([*lines[:-1], f"{user}\ti0\t{time}"]) + "\n")
+    assert Run(tiny, **sampled).fit().trained == EVERY_EPOCH
+
+
+def test_a_checkpoint_goes_on_the_same_whether_its_stages_were_trained_or_found(tiny):
+    runs = []
+    for first in (Run(tiny).fit(), Run(tiny).fit()):
+        runs.append(Run(tiny, epochs=5))
+        runs[-1].trainer.resume_checkpoint(first.trainer.saved_model_file)
+        runs[-1].fit()
+    assert runs[0].trained[-1] == ("generation", 4) and runs[0].trained == runs[1].trained
+    assert same_weights(*runs)
+
+
+def test_the_optimizer_of_a_checkpoint_is_of_its_epoch(tiny, monkeypatch):
+    left = iter([0.0, 0.1, 0.2, 0.1, 0.1, 0.1])  # stage 1 first
+    monkeypatch.setattr("recbole.trainer.trainer.calculate_valid_score", lambda *_: next(left))
+    run = Run(tiny, alignment_epochs=1, epochs=5, ranking="generative").fit()
+    steps = {int(state["step"]) for state in run.trainer.optimizer.state_dict()["state"].values()}
+    assert run.trainer.best_epoch == 1 and steps == {2 * len(run.trainer.batches(0))}
+
+
+def test_the_cache_may_be_deleted_while_it_is_used(tiny, uninterrupted):
+    run = Run(tiny)
+    run.fit(callback_fn=lambda epoch, score: shutil.rmtree(tiny.folder.parent / "cache"))
+    assert run.test() == uninterrupted[0]
 
 
 def test_a_run_without_artifacts_repeats_itself(tiny, uninterrupted):

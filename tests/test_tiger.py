@@ -162,6 +162,13 @@ def test_it_learns_what_follows_what(tmp_path, monkeypatch, backbone, learning_r
     assert run.fit().test()["recall@5"] > at_least  # by chance it would be 0.25
 
 
+def test_a_history_shorter_than_the_stride_matters_to_windows_alone(place):
+    short = {**SMALL, "MAX_ITEM_LIST_LENGTH": 5}
+    assert Run(place, **{**short, "backbone": "encoder_decoder"}).model.max_seq_length == 5
+    with pytest.raises(InputError, match="window_stride 10 is above MAX_ITEM_LIST_LENGTH 5"):
+        Run(place, **{**short, "backbone": "causal"})
+
+
 @pytest.mark.parametrize("changes, message", [
     ({"backbone": "lstm"}, "backbone is 'lstm'; expected one of encoder_decoder, causal"),
     ({"quantizer": "pq"}, "quantizer is 'pq'; expected one of residual_kmeans, rqvae"),

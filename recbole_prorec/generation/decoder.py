@@ -29,7 +29,8 @@ class LevelHeads(nn.Module):
     def pair_logits(self, hidden, level, n, codes):
         """Of n [R] codes of each row alone: codes [S], row by row -> [S]."""
         layer = self.output[level]
-        return PairProducts.apply(hidden.to(layer.weight.dtype), layer.weight, n, codes) + layer.bias[codes]
+        bias = layer.bias.index_select(0, codes)  # of layer.bias[codes] several threads add the gradients up in no fixed order
+        return PairProducts.apply(hidden.to(layer.weight.dtype), layer.weight, n, codes) + bias
 
 
 class CodeDecoder(LevelHeads):

@@ -1,10 +1,13 @@
 """PRORec as RecBole sees it: calculate_loss, predict, full_sort_predict."""
 
+import torch
+
+from recbole_prorec.errors import InputError
 from recbole_prorec.generation.decoder import code_log_probs, code_losses
 from recbole_prorec.generation.distillation import Teacher
 from recbole_prorec.model.generative import ALIGNMENT, GENERATION, GenerativeRecommender
 from recbole_prorec.model.ranking import PRORecRanking, encoder_arguments, last
-from recbole_prorec.model.settings import check_settings
+from recbole_prorec.model.settings import as_list, check_settings
 from recbole_prorec.tokenizer.alignment import AlignmentModel
 from recbole_prorec.tokenizer.whitening import Whitening
 
@@ -28,6 +31,7 @@ class PRORec(PRORecRanking, GenerativeRecommender):
         self.add_ranking(config, _excludes_seen(config, dataset))
         if self.ranking == "stage1":
             self.stage = ALIGNMENT  # and it stays there
+        self.longest_list = max(as_list(config["topk"]))
         self.text_whitening = config["text_whitening"]
         self.text = self.whitening = None  # [n_items, D_text], given by the trainer for stage 1 alone, and what was done to them
 
@@ -111,9 +115,20 @@ class PRORec(PRORecRanking, GenerativeRecommender):
     def full_sort_predict(self, interaction):
         """Scores of all items, flat [B * n_items]; -inf for items that are excluded or not among the beam_size that are found."""
         history = self._history(interaction)
+        self._check_open_items(history[0])
         if self.stage == ALIGNMENT:
             return self.without_seen(self.user_states(*history) @ self.item_table().T, history[0]).flatten()
         return self.rank(*history).flatten()
+
+    def _check_open_items(self, inputs):
+        """Refuse a list that would have to be filled with items of the history: RecBole takes them, at -inf, and counts them as found."""
+        if self.n_items - 1 - inputs.shape[1] >= self.longest_list or not self.exclude_seen:
+            return
+        is_seen = torch.zeros(len(inputs), self.n_items, dtype=torch.bool, device=inputs.device).scatter_(1, inputs, True)
+        n_open = self.n_items - 1 - int(is_seen[:, 1:].sum(1).max())
+        if n_open < self.longest_list:
+            raise InputError(f"topk asks for {self.longest_list} items, but exclude_seen leaves out those of the history, and one history "
+                             f"leaves {n_open} of {self.n_items - 1}. Lower topk, or set exclude_seen to False.")
 
     # Inference, as far as it is not PRORecRanking's
 

@@ -216,6 +216,8 @@ def _forget(module, incompatible_keys):
 
 def placeholder_codes(n_items, n_levels, codebook_size):
     """The digits of the item id, [n_items, L]: unique codes before there are real ones."""
-    ids = np.maximum(np.arange(n_items) - 1, 0)
-    digits = [ids // codebook_size**power % codebook_size for power in reversed(range(n_levels))]
+    ids, digits = np.maximum(np.arange(n_items) - 1, 0), []
+    for _ in range(n_levels):  # step by step: a power of the codebook_size may be more than 64 bits hold
+        ids, digit = np.divmod(ids, codebook_size)
+        digits.insert(0, digit)
     return torch.from_numpy(np.stack(digits, axis=1))

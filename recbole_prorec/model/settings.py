@@ -6,7 +6,8 @@ from recbole_prorec.errors import InputError
 from recbole_prorec.tokenizer.quantizer import QUANTIZERS
 from recbole_prorec.tokenizer.residual_kmeans import fitting_codebook_size
 
-COMMON_CHOICES = {"quantizer": QUANTIZERS, "learning_rate_decay": ("cosine", "none")}
+COMMON_CHOICES = {"loss_type": ("CE",), "quantizer": QUANTIZERS, "learning_rate_decay": ("cosine", "none")}
+LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop")  # RecBole's, without that of sparse gradients, which no parameter of ours has
 CHOICES = {"ranking": ("generative", "fused", "stage1"), "fusion_scope": ("beam", "all"), "alignment_input": ("both", "collaborative"),
            "integrated_embedding": ("sum", "concat", "collaborative", "semantic", "naive_concat"), "exclude_seen": ("auto", True, False),
            "history_sum": (True, False), **COMMON_CHOICES}
@@ -72,7 +73,13 @@ def _check_common(config, n_items):
             raise InputError(f"{name} is {config[name]!r}; expected text. In a yaml file write it in quotes.")
     if not _is_number(config["average_decay"]) or not 0 <= config["average_decay"] < 1:
         raise InputError(f"average_decay is {config['average_decay']!r}; the decay of a moving average lies in [0, 1), 0 for no average.")
-    if config["window_stride"] > config["MAX_ITEM_LIST_LENGTH"]:
+    if str(config["learner"]).lower() not in LEARNERS:
+        raise InputError(f"learner is {config['learner']!r}; expected one of {', '.join(LEARNERS)}.")
+    if not _is_number(config["weight_decay"]) or not config["weight_decay"] >= 0:
+        raise InputError(f"weight_decay is {config['weight_decay']!r}; expected a number from 0 on.")
+    if config["clip_grad_norm"] and not isinstance(config["clip_grad_norm"], dict):
+        raise InputError(f"clip_grad_norm is {config['clip_grad_norm']!r}; expected a dictionary, such as {{'max_norm': 5}}.")
+    if config["backbone"] != "encoder_decoder" and config["window_stride"] > config["MAX_ITEM_LIST_LENGTH"]:
         raise InputError(f"window_stride {config['window_stride']} is above MAX_ITEM_LIST_LENGTH {config['MAX_ITEM_LIST_LENGTH']}: "
                          "targets would be left out. Set it to that length or less.")
     if not config["single_spec"]:
@@ -82,11 +89,11 @@ def _check_common(config, n_items):
 
 
 def _check_ranking(config, n_items):
-    metrics, modes = map(str.lower, _as_list(config["metrics"])), config["eval_args"]["mode"].values()
+    metrics, modes = map(str.lower, as_list(config["metrics"])), config["eval_args"]["mode"].values()
     if "gauc" in metrics and "full" in modes and config["ranking"] != "stage1":
         raise InputError("metrics asks for GAUC, which needs a score of every item, and lists of generated items have none of the others. "
                          "Leave GAUC out" + (", or set ranking to stage1." if config["ranking"] else "."))
-    largest = max(_as_list(config["topk"]))
+    largest = max(as_list(config["topk"]))
     if config["beam_size"] < largest:
         raise InputError(f"beam_size {config['beam_size']} is below the largest topk {largest}: the beam could not fill the list. "
                          f"Set beam_size to {largest} or more.")
@@ -98,7 +105,7 @@ def _check_ranking(config, n_items):
                          "(item_inter_num_interval, user_inter_num_interval).")
 
 
-def _as_list(value):
+def as_list(value):
     return value if isinstance(value, list) else [value]
 
 

@@ -72,7 +72,10 @@ class PRORecTrainer(StagedTrainer):
     def finish(self, valid_data, show_progress):
         """Of a few fusion weights, the one with the best validation metric over the beam's items; weight 0 is the generative ranking."""
         self.model.ranking = self.ranking
-        if self.ranking != "fused" or not valid_data:
+        if self.ranking != "fused":
+            return
+        if not valid_data:
+            self.heading(f"Fused ranking: no validation data to choose its weight on, which stays {float(self.model.fusion_weight)}")
             return
         scores, scope = {}, self.model.fusion_scope
         self.model.fusion_scope = "beam"  # all items are scored once, with the weight that is chosen, and not once a weight

@@ -1,6 +1,7 @@
 """Stages in order inside one RecBole fit(), each kept as an artifact, so that a run goes on where the last one stopped."""
 
 import contextlib
+import copy
 import itertools
 import os
 
@@ -177,7 +178,9 @@ class StagedTrainer(Trainer):
             self.step_hook.remove()
         self.step_hook = self.optimizer.register_step_post_hook(self._after_step)
         validated = self.run["valid_data"] and self.eval_step > 0
-        self.best_epoch, self.best_state = self.start_epoch - 1, self.stage_state() if validated and not fresh else None
+        self.best_epoch, self.best_state, self.best_optimizer = self.start_epoch - 1, None, None
+        if validated and not fresh:
+            self._keep_best(self.best_epoch)
 
     def _build_optimizer(self, **kwargs):
         return in_one_kernel(super()._build_optimizer(**kwargs), self.device)
@@ -203,7 +206,7 @@ class StagedTrainer(Trainer):
             def after_epoch(epoch, valid_score):
                 self.curve[-1]["valid_score"] = float(valid_score)
                 if self.cur_step == 0:
-                    self.best_epoch, self.best_state = epoch, self.stage_state()
+                    self._keep_best(epoch)
                 if key:
                     self.store.save_state(stage, key, progress_of(self, epoch, finished(self, epoch)))
                 if callback_fn:
@@ -211,10 +214,17 @@ class StagedTrainer(Trainer):
 
             super().fit(**self.run, saved=saved, callback_fn=after_epoch)
             if self.best_state is None:  # without validation the last epoch is the best
-                self.best_epoch, self.best_state = self.epochs - 1, self.stage_state()
+                self._keep_best(self.epochs - 1)
             if key:
                 self.store.save_state(stage, key, progress_of(self, self.epochs - 1, True))
         self.model.load_state_dict(self.best_state, strict=False)
+        if self.best_optimizer is not None:
+            self.optimizer.load_state_dict(self.best_optimizer)
+
+    def _keep_best(self, epoch):
+        self.best_epoch, self.best_state = epoch, self.stage_state()
+        if self.model.stage == GENERATION:  # a checkpoint of the whole model goes on from there
+            self.best_optimizer = copy.deepcopy(self.optimizer.state_dict())
 
     def stage_state(self):
         """A copy of the weights that the stage trains."""
@@ -267,5 +277,10 @@ def _numpy_seed(seed):
 
 
 def _rows(loader):
-    """The evaluation rows of a loader, as a fingerprint takes them."""
-    return None if loader is None else dict(loader._dataset.inter_feat.interaction)
+    """The evaluation rows of a loader, and what else decides which negatives they get, as a fingerprint takes them."""
+    if loader is None:
+        return None
+    rows, sampler = dict(loader._dataset.inter_feat.interaction), loader._sampler
+    if getattr(sampler, "distribution", None) == "popularity":  # which RecBole counts over all data, the test set's too
+        rows["popularity"] = [sampler.prob, sampler.alias]
+    return rows

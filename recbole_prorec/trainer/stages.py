@@ -29,9 +29,10 @@ TIGER_SETTINGS = {
 
 
 def progress_of(trainer, epoch, is_finished):
-    """Everything that a stage's remaining epochs depend on; of a finished stage only its best weights."""
+    """Everything that a stage's remaining epochs depend on; of a finished stage only its best epoch's."""
     kept = {"epoch": epoch, "finished": is_finished, "curve": trainer.curve, "best_epoch": trainer.best_epoch,
-            "best_state": trainer.best_state, "best_valid_score": float(trainer.best_valid_score), "cur_step": int(trainer.cur_step),
+            "best_state": trainer.best_state, "best_optimizer": trainer.best_optimizer,
+            "best_valid_score": float(trainer.best_valid_score), "cur_step": int(trainer.cur_step),
             "best_valid_result": trainer.best_valid_result and {name: float(value) for name, value in trainer.best_valid_result.items()}}
     if not is_finished:
         kept["state"], kept["optimizer"] = trainer.stage_state(), trainer.optimizer.state_dict()
@@ -43,6 +44,7 @@ def restore(trainer, progress):
     """The inverse of `progress_of`."""
     for name in ("best_epoch", "best_state", "best_valid_score", "best_valid_result", "cur_step"):
         setattr(trainer, name, progress[name])
+    trainer.best_optimizer = progress.get("best_optimizer")  # what an earlier version kept has none
     trainer.start_epoch = progress["epoch"] + 1
     trainer.curve[:] = progress["curve"]  # the model holds the very list
     if not progress["finished"]:

@@ -21,7 +21,7 @@ from recbole_prorec import registry
 from recbole_prorec.artifacts import ArtifactStore
 from recbole_prorec.compare import command, observer, progress, ranks, results, worker
 from recbole_prorec.compare.checks import EQUAL_FOR_ALL
-from recbole_prorec.compare.plan import HISTORY, make_comparison, read_yaml
+from recbole_prorec.compare.plan import PROTOCOL, make_comparison, read_yaml
 from recbole_prorec.compare.progress import Progress
 from recbole_prorec.compare.report import write_report
 from recbole_prorec.compare.stage_times import full_seconds, seconds_of_stages, watch_stages
@@ -102,6 +102,17 @@ def test_a_default_that_a_run_sets_otherwise_may_change():
     assert results._changes(parts(256, codebook_size=64), parts(4096, codebook_size=64)) == ""
     assert results._changes(parts(256), parts(4096)) == "defaults.PRORec.yaml.codebook_size: 256 then, 4096 now"
     assert "settings.codebook_size: 64 then, 32 now" in results._changes(parts(256, codebook_size=64), parts(4096, codebook_size=32))
+
+
+def test_what_recbole_sets_itself_for_sequential_models_may_change_among_the_defaults():
+    for model, said in (("SASRec", ""), ("BPR", "defaults.tiny.yaml.repeatable: True then, absent now")):
+        before, now = ({"model": model, "settings": {}, "defaults": {"tiny.yaml": default}} for default in ({"repeatable": True}, {}))
+        assert results._changes(before, now) == said
+
+
+def test_files_beside_the_data_that_no_comparison_reads_may_change():
+    for file, said in (("tiny.yaml", ""), ("tiny.stats.json", ""), ("tiny.inter", "data.tiny.inter: a then, b now")):
+        assert results._changes({"settings": {}, "data": {file: "a"}}, {"settings": {}, "data": {file: "b"}}) == said
 
 
 @pytest.mark.parametrize("model, settings, read", [
@@ -230,7 +241,7 @@ def test_all_models_read_histories_of_one_length_where_nothing_says_it(tiny, tmp
     settings = {name: value for name, value in tiny["settings"].items() if name != "MAX_ITEM_LIST_LENGTH"}
     entries = [{"name": "SASRec", "settings": {"loss_type": "CE"}}, "GRU4Rec", {"name": "PRORec", "settings": {"ranking": "stage1"}}]
     runs = make_comparison({**tiny, "settings": settings, "entries": entries, "seeds": [1]}).runs()
-    assert [worker.build(run, str(tmp_path))[0]["MAX_ITEM_LIST_LENGTH"] for run in runs] == [HISTORY] * 3
+    assert [worker.build(run, str(tmp_path))[0]["MAX_ITEM_LIST_LENGTH"] for run in runs] == [20] * 3
 
 
 @pytest.mark.parametrize("name, plain", [("MultiVAE", False), ("DiffRec", False), ("BPR", True)])
@@ -296,9 +307,32 @@ def test_a_run_ends_with_the_metrics_of_run_recbole_and_of_its_own_ranks(tiny, t
     assert record["test"] == stock["test_result"] and record["valid"] == stock["best_valid_result"]
     assert len(arrays["above"]) == record["n_users"] == 80
     assert record["unseen"] == pytest.approx({name: value for name, value in record["test"].items() if name in record["unseen"]}, abs=1e-4)
-    assert record["seen"] == 0  # RecBole leaves out what the user has, for general models
     own = ranks.metric_per_user("ndcg", 10, arrays["above"], arrays["tied"]).mean()
     assert own == pytest.approx(record["test"]["ndcg@10"], abs=1e-3)
+
+
+@pytest.mark.parametrize("model", ["Pop", "BPR"])
+def test_lists_of_general_models_are_without_what_the_user_has(tiny, tmp_path, model):
+    run = next(run for run in make_comparison(tiny).runs() if run.entry == model)
+    arrays = trained_and_tested(run, tmp_path)[1]
+    dataset = worker.build(run, str(tmp_path))[1][0]._dataset
+    for user, listed in zip(arrays["user_keys"], arrays["top_items"]):
+        has = {f"i{(7 * int(user[1:]) + step) % 60}" for step in range(9)}  # the tenth is the answer
+        assert not has & set(dataset.field2id_token["item_id"][listed])
+
+
+def test_general_models_that_would_rank_what_the_user_has_are_refused(tiny, tmp_path):
+    runs = make_comparison({**tiny, "settings": {**tiny["settings"], "repeatable": True}, "entries": ["SASRec", "BPR"], "seeds": [1]}).runs()
+    with pytest.raises(InputError, match="repeatable is True, so that RecBole would rank what a user has for BPR.*Leave the setting out"):
+        worker.build(runs[1], str(tmp_path))
+
+
+def test_where_nothing_says_it_models_of_all_types_have_one_protocol(tiny, tmp_path):
+    settings = {name: value for name, value in tiny["settings"].items() if name not in PROTOCOL}
+    entries = [{"name": "GRU4Rec", "settings": {"eval_args": {"split": {"LS": "valid_and_test"}}}}, "BPR"]
+    built = [worker.build(run, str(tmp_path)) for run in make_comparison({**tiny, "settings": settings, "entries": entries, "seeds": [1]}).runs()]
+    tests = [dict(zip(*(loaders[2]._dataset.inter_feat[name].tolist() for name in ("user_id", "item_id")))) for _, loaders, *_ in built]
+    assert len(tests[0]) == 80 and tests[0] == tests[1]
 
 
 @pytest.mark.parametrize("model", ["BPR", "LightGCN", "SASRec", "BERT4Rec"])

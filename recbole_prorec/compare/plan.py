@@ -10,7 +10,9 @@ from recbole_prorec.compare.ranks import chosen_depth
 from recbole_prorec.errors import InputError
 from recbole_prorec.registry import properties_file
 
-HISTORY = 20  # items that a model reads where nothing says it: RecBole's default is another one than that of PRORec and TIGER
+# Where no file of ours says it, all models have one protocol: RecBole's defaults are other ones for each type of model.
+TEST = {"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": "user", "mode": "full"}
+PROTOCOL = {"load_col": {"inter": ["user_id", "item_id", "timestamp"]}, "MAX_ITEM_LIST_LENGTH": 20, "eval_args": TEST}
 METRICS, TOPK = ("Recall", "NDCG", "MRR"), (5, 10, 20)
 KEYS = {"name": str, "datasets": list, "entries": list, "seeds": list, "reference": str, "settings": dict, "metrics": list, "topk": list,
         "output": str, "trials": int, "search_seed": int}
@@ -80,8 +82,10 @@ class Comparison:
                 for entry in self.entries if turn < len(seeds[entry.name])]
 
     def run(self, data, entry, seed):
-        unsaid = {} if properties_file("dataset", data.name) else {"MAX_ITEM_LIST_LENGTH": HISTORY}
+        unsaid = {} if properties_file("dataset", data.name) else PROTOCOL
         settings = {**unsaid, **self.settings, **data.settings, **entry.settings, "metrics": self.metrics, "topk": self.topk, "seed": seed}
+        if isinstance(settings.get("eval_args"), dict):
+            settings["eval_args"] = {**TEST, **settings["eval_args"]}
         return Run(data.name, entry.name, entry.model, seed, settings)
 
 

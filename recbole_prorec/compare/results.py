@@ -112,7 +112,7 @@ def check_conditions(folder, run, has_data=True):
 
 def _changes(before, now):
     """Names of what differs: "settings.n_layers: 2 then, 1 now"; "" if nothing does. A default that a run sets otherwise is none of it, nor
-    is the version of a stage that it does not have."""
+    is the version of a stage that it does not have, or a file beside the data that no comparison reads."""
     flat_before, flat_now = ({name: value for name, value in _flat(parts) if not _is_unread(name, parts)} for parts in (before, now))
     names = [name for name in {**flat_before, **flat_now} if flat_before.get(name) != flat_now.get(name)]
     said = [f"{name}: {_short(flat_before.get(name))} then, {_short(flat_now.get(name))} now" for name in names[:4]]
@@ -123,7 +123,17 @@ def _is_unread(name, parts):
     kind, _, rest = name.partition(".")
     if kind == "stages":
         return rest not in (("alignment",) if parts["settings"].get("ranking") == "stage1" else STAGES[parts["model"]])
-    return kind == "defaults" and rest.partition(".yaml.")[2].split(".")[0] in parts["settings"]
+    if kind == "data":
+        return rest.endswith((".yaml", ".stats.json"))
+    setting = rest.partition(".yaml.")[2].split(".")[0]
+    return kind == "defaults" and (setting in parts["settings"] or setting == "repeatable" and _is_sequential(parts["model"]))
+
+
+def _is_sequential(model):
+    """Then RecBole sets `repeatable` itself."""
+    from recbole.utils import ModelType, get_model
+
+    return get_model(model).type == ModelType.SEQUENTIAL
 
 
 def _flat(parts, prefix=""):

@@ -108,13 +108,16 @@ def build(run, checkpoints):
     from recbole.config import Config
     from recbole.data import create_dataset, data_preparation
     from recbole.data.transform import construct_transform
-    from recbole.utils import get_flops, get_model, get_trainer, init_logger, init_seed
+    from recbole.utils import ModelType, get_flops, get_model, get_trainer, init_logger, init_seed
 
     Protocol.for_all_models = True
     settings = {"show_progress": False, **run.settings, "checkpoint_dir": checkpoints}
     config = Config(model=run.model, dataset=run.dataset, config_dict=settings)
     if set(config["eval_args"]["mode"].values()) != {"full"}:
         raise InputError(f"eval_args ask for the mode {config['eval_args']['mode']}; a comparison ranks all items. Set mode: full.")
+    if config["repeatable"] and config["MODEL_TYPE"] != ModelType.SEQUENTIAL:
+        raise InputError(f"repeatable is True, so that RecBole would rank what a user has for {run.model}, and draw it as a negative. Leave "
+                         "the setting out.")
     keep_pages(config["device"])
     init_seed(config["seed"], config["reproducibility"])
     init_logger(config)

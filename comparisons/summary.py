@@ -1,11 +1,13 @@
 """python comparisons/summary.py: the two tables of README's results, from the finished runs in results/."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
 
 from recbole_prorec.compare.plan import make_comparison, read_yaml
 from recbole_prorec.compare.report import table
+from recbole_prorec.compare.results import check_conditions
 from recbole_prorec.compare.significance import holm
 from recbole_prorec.compare.summary import difference, load_runs
 
@@ -21,7 +23,11 @@ def finished():
     """{name of the data set: {entry: {seed: (record, arrays)}}}"""
     found = {}
     for name in COMPARISONS:
-        runs = load_runs(make_comparison({**read_yaml(ROOT / "comparisons" / f"{name}.yaml"), "output": str(ROOT / "results")}))
+        comparison = make_comparison({**read_yaml(ROOT / "comparisons" / f"{name}.yaml"), "output": str(ROOT / "results")})
+        for run in comparison.runs():
+            if changed := check_conditions(comparison.folder, run, has_data=False):
+                print(f"summary.py: {run.name} was made under other conditions: {changed}", file=sys.stderr)
+        runs = load_runs(comparison)
         for (dataset, entry), seeds in runs.items():
             found.setdefault(dataset, {})[entry] = seeds
     return found

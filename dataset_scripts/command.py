@@ -1,6 +1,7 @@
 """What all converters share on the command line, and the road from the raw files to the written data set."""
 
 import argparse
+import os
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -52,7 +53,7 @@ def command_line(description):
     add("--max-history", type=whole, help="keep the latest so many interactions of every user")
     add = parser.add_argument_group("order").add_argument
     add("--ties", choices=["keep", "shuffle"], default="keep", help="equal timestamps: in the file's order, or at random")
-    add("--seed", type=int, default=0, help="seed of --ties shuffle (default: %(default)s)")
+    add("--seed", type=whole, default=0, help="seed of --ties shuffle (default: %(default)s)")
     return parser
 
 
@@ -90,8 +91,8 @@ def convert(options, source):
 
 
 def check_options(options, source):
-    if not options.name or Path(options.name).name != options.name or options.name.startswith("."):
-        raise ConversionError(f"--name {options.name!r} must be a plain name: it becomes a folder and the files in it.")
+    if Path(options.name).name != options.name or options.name.startswith(".") or options.name.split() != [options.name]:
+        raise ConversionError(f"--name {options.name!r} must be a plain name without blanks: it becomes a folder and the files in it.")
     if options.name == "ml-100k":
         raise ConversionError("--name ml-100k: under this name RecBole reads its own copy, wherever the data lie. Choose another.")
     if options.min_rating is not None and "rating" not in source.fields:
@@ -164,6 +165,8 @@ def run(main):
     except ConversionError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:  # as of `| head`: the files were written before the report
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python fails again where it flushes at its end
     except KeyboardInterrupt:
         print("interrupted; nothing was written", file=sys.stderr)
         sys.exit(130)

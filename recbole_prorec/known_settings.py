@@ -110,6 +110,8 @@ def check_metrics(metrics, topk):
     from recbole.utils import EvaluatorType
 
     ranking = sorted(cls.__name__ for name, cls in metrics_dict.items() if metric_types[name] == EvaluatorType.RANKING)
+    if not metrics:
+        raise InputError(f"metrics is {metrics!r}; expected some of {', '.join(ranking)}.")
     for metric in metrics:
         if str(metric).lower() not in {name.lower() for name in ranking}:
             raise InputError(f"RecBole has no metric of ranked lists called {metric!r}; expected some of {', '.join(ranking)}.")

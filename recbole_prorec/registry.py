@@ -111,15 +111,22 @@ def _drop_negatives_of_cross_entropy(config):
 PLAIN_METRICS = {"auc", "gauc", "logloss", "mae", "rmse"}  # of no depth
 
 
+WHOLE_NUMBERS = {"seed": (0, 2**32 - 1), "train_batch_size": (1, None), "eval_batch_size": (1, None)}  # least, most
+
+
 @after_import("recbole.config.configurator")
-def check_valid_metric(configurator):
-    """RecBole answers a valid_metric that it does not compute with a KeyError, behind an epoch of training."""
+def check_what_recbole_trips_over(configurator):
+    """RecBole answers a valid_metric that it does not compute with a KeyError, behind an epoch of training, and others as late."""
     original = configurator.Config._set_default_parameters
 
     @functools.wraps(original)
     def _set_default_parameters(self):
         original(self)
         settings = self.final_config_dict
+        for name, (least, most) in WHOLE_NUMBERS.items():
+            if type(settings[name]) is not int or settings[name] < least or most is not None and settings[name] > most:
+                raise InputError(f"{name} is {settings[name]!r}; expected a whole number from {least} {f'to {most}' if most else 'on'}.")
+        _check_names_of_metrics(settings["metrics"])
         there = [name for metric in settings["metrics"]
                  for name in ([metric] if metric.lower() in PLAIN_METRICS else [f"{metric}@{k}" for k in settings["topk"]])]
         if settings["eval_step"] > 0 and settings["valid_metric"].lower() not in map(str.lower, there):
@@ -127,6 +134,15 @@ def check_valid_metric(configurator):
                              "Set it to one of these, or change metrics or topk.")
 
     configurator.Config._set_default_parameters = _set_default_parameters
+
+
+def _check_names_of_metrics(metrics):
+    from recbole.evaluator.register import metrics_dict
+
+    for metric in metrics:
+        if metric.lower() not in metrics_dict:
+            raise InputError(f"RecBole has no metric called {metric!r}; expected some of "
+                             f"{', '.join(sorted(cls.__name__ for cls in metrics_dict.values()))}.")
 
 
 # What cannot be found

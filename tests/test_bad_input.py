@@ -54,9 +54,13 @@ def refused(tiny, message, **changes):
     ("text_template", {"title": None}, "text_template is {'title': None}; expected text.*in quotes"),
     ("text_template", 5, "text_template is 5"),
     ("text_encoder", None, "text_encoder is None"), ("text_embedding_file", 5, "text_embedding_file is 5"),
-    ("loss_type", "nonsense", "loss_type is 'nonsense'; expected one of CE"), ("learner", "lion", "learner is 'lion'; expected one of adam, "),
-    ("learner", "sparse_adam", "learner is 'sparse_adam'"), ("weight_decay", -1, "weight_decay is -1; expected a number from 0 on"),
-    ("weight_decay", None, "weight_decay is None"), ("clip_grad_norm", 5, "clip_grad_norm is 5; expected a dictionary, such as {'max_norm'"),
+    ("loss_type", "nonsense", "loss_type is 'nonsense'; expected one of CE"),
+    ("learner", "lion", "learner is 'lion'; expected one of adam, "), ("learner", "sparse_adam", "learner is 'sparse_adam'"),
+    ("weight_decay", -1, "weight_decay is -1; expected a number from 0 on"), ("weight_decay", None, "weight_decay is None"),
+    ("clip_grad_norm", 5, "clip_grad_norm is 5; expected a dictionary, such as {'max_norm'"),
+    ("seed", -1, "seed is -1; expected a whole number from 0 to 4294967295"), ("seed", 5000000000, "seed is 5000000000; expected"),
+    ("train_batch_size", 0, "train_batch_size is 0; expected a whole number from 1 on"), ("eval_batch_size", 0, "eval_batch_size is 0"),
+    ("metrics", ["NDCG", "Foo"], "RecBole has no metric called 'Foo'; expected some of .*NDCG"),
     ("cache_dir", 2024, "cache_dir is 2024"), ("text_batch_size", 2.5, "text_batch_size is 2.5; expected a whole number"),
 ])
 def test_a_setting_that_cannot_work_is_refused(tiny_dataset, name, value, message):
@@ -88,7 +92,7 @@ def test_a_topk_of_more_items_than_there_are_is_refused(tmp_path, small):
 
 def test_a_topk_of_more_items_than_a_history_leaves_is_refused(small):
     place = small(12, n_users=24, length=9)
-    with pytest.raises(InputError, match="topk asks for 6 items, but exclude_seen.* one history leaves 5 of 12. Lower topk, or set exclude_"):
+    with pytest.raises(InputError, match="topk asks for 6 items, but exclude_seen.* leaves 5 of 12. Lower topk, or set exclude_seen"):
         Run(place, topk=[6], valid_metric="NDCG@6", ranking="stage1").fit()  # 7 items of a history that is validated
     run = Run(place, topk=[4], valid_metric="NDCG@4", ranking="stage1").fit()
     assert run.model.exclude_seen and 0 <= run.test()["recall@4"] <= 1  # 8 items of a history that is tested

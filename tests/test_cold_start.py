@@ -82,8 +82,8 @@ def test_the_seed_chooses_the_held_out_items_and_no_other_setting_does(arguments
 
 
 def test_chance_is_the_mean_over_all_ranks():
-    found = metrics_of(torch.arange(30.0))
-    assert found == pytest.approx(metrics_of_chance(torch.tensor([30])))
+    for ranks in ([[before, 0] for before in range(30)], [[0, 29]]):  # every place once; a tie of all
+        assert metrics_of(torch.tensor(ranks)) == pytest.approx(metrics_of_chance(torch.tensor([30])))
     assert metrics_of_chance(torch.tensor([3]))["recall@5"] == 1
 
 
@@ -92,9 +92,9 @@ def test_an_item_of_the_history_is_no_candidate_but_the_target_always_is():
     assert candidates([[1, 2], [3, 1]], [3, 1], among).tolist() == [[False, False, False, True, False], [False, True, True, False, False]]
 
 
-def test_only_candidates_stand_before_the_target_and_equals_count_half():
+def test_only_candidates_stand_before_the_target_and_beside_it():
     scores, allowed = torch.tensor([[9.0, 5.0, 4.0, 3.0, 3.0]]), torch.tensor([[False, True, False, True, True]])
-    assert ranks_of(scores, torch.tensor([3]), allowed).tolist() == [1.5]
+    assert ranks_of(scores, torch.tensor([3]), allowed).tolist() == [[1, 1]]
 
 
 def test_text_neighbours_find_the_item_that_is_like_the_latest_ones():

@@ -77,6 +77,10 @@ PLAIN = {"name": "x", "datasets": ["ml-100k"], "entries": ["Pop", "BPR"], "seeds
     ({"seeds": [1, 1]}, "two seeds"),
     ({"seeds": ["one"]}, "expected a list of integers"),
     ({"seeds": []}, "no seeds"),
+    ({"seeds": [5000000000]}, "seeds are .5000000000.; expected a list of integers from 0 to 4294967295"),
+    ({"metrics": []}, "metrics is .*; expected some of .*NDCG"),
+    ({"entries": [{"name": "A", "model": ["Pop"]}], "reference": "A"}, "the model of the entry A is .'Pop'.; expected the name of one"),
+    ({"datasets": [{"name": "x", "settings": {"data_path": None}}]}, "data_path is None; expected the folder"),
     ({"metrics": ["Recall", "Quality"]}, "'Quality'.*expected some of.*NDCG"),
     ({"metrics": ["RMSE"]}, "no metric of ranked lists called 'RMSE'"),
     ({"topk": [0]}, "topk"),
@@ -322,15 +326,16 @@ def test_lists_of_general_models_are_without_what_the_user_has(tiny, tmp_path, m
 
 
 def test_general_models_that_would_rank_what_the_user_has_are_refused(tiny, tmp_path):
-    runs = make_comparison({**tiny, "settings": {**tiny["settings"], "repeatable": True}, "entries": ["SASRec", "BPR"], "seeds": [1]}).runs()
+    run, = make_comparison({**tiny, "settings": {**tiny["settings"], "repeatable": True}, "entries": ["BPR"], "seeds": [1]}).runs()
     with pytest.raises(InputError, match="repeatable is True, so that RecBole would rank what a user has for BPR.*Leave the setting out"):
-        worker.build(runs[1], str(tmp_path))
+        worker.build(run, str(tmp_path))
 
 
 def test_where_nothing_says_it_models_of_all_types_have_one_protocol(tiny, tmp_path):
     settings = {name: value for name, value in tiny["settings"].items() if name not in PROTOCOL}
     entries = [{"name": "GRU4Rec", "settings": {"eval_args": {"split": {"LS": "valid_and_test"}}}}, "BPR"]
-    built = [worker.build(run, str(tmp_path)) for run in make_comparison({**tiny, "settings": settings, "entries": entries, "seeds": [1]}).runs()]
+    runs = make_comparison({**tiny, "settings": settings, "entries": entries, "seeds": [1]}).runs()
+    built = [worker.build(run, str(tmp_path)) for run in runs]
     tests = [dict(zip(*(loaders[2]._dataset.inter_feat[name].tolist() for name in ("user_id", "item_id")))) for _, loaders, *_ in built]
     assert len(tests[0]) == 80 and tests[0] == tests[1]
 

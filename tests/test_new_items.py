@@ -242,6 +242,7 @@ def test_a_last_level_without_a_free_code_is_one_clear_error(trained):
     ("new.csv", "item,text\na,b,c", "line 2: expected 2 columns"), ("new.csv", "", "(none)"),
     ("new.csv", 'item,text\na,"b\nc,d', "cannot be read as csv: unexpected end of data"),
     ("new.jsonl", '{"item": ["a"], "text": "b"}', "line 1: expected item keys as text, got ['a']"),
+    ("new.jsonl", '{"item": "a", "text": "\\ud800"}', "line 1: a text is '\\ud800', which holds half of a character"),
     ("new.txt", "a", "none of .item, .csv and .jsonl"),
     ("absent.jsonl", None, "cannot be read")])
 def test_files_of_items_that_cannot_be_read_are_one_clear_error(trained, tmp_path, capsys, name, text, message):

@@ -335,6 +335,14 @@ def test_texts_come_from_several_files_and_a_file_of_another_catalogue_is_refuse
     assert code == 2 and "none of the model's 60 items (the first is" in error and "is in other.jsonl" in error
 
 
+def test_the_format_is_of_names_that_do_not_say_it(prorec):
+    Path("in.jsonl").write_text('{"user": "ann", "history": ["i40"]}\n', encoding="utf-8")
+    words = ("--checkpoint", "CHECKPOINT", "--histories", "in.jsonl", "--k", "2", "--format", "csv")
+    assert prorec("recommend", *words)[1].startswith("user,rank,item,score\nann,1,")
+    assert prorec("recommend", *words, "--output", "out.txt")[0] == 0
+    assert Path("out.txt").read_text(encoding="utf-8").startswith("user,rank,item,score\nann,1,")
+
+
 def test_the_command_is_a_filter(prorec, recommender, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b'{"history": ["i40"]}\n')))
     code, out, error = prorec("recommend", "--checkpoint", "CHECKPOINT", "--histories", "-", "--k", "3")
@@ -350,6 +358,8 @@ def test_the_command_is_a_filter(prorec, recommender, monkeypatch):
     ("in.jsonl", '{"history": ["i1"]}\n[]\n', [], "in.jsonl, line 2 is '[]'. Expected an object"),
     ("in.jsonl", '{"history": ["i1"]', [], "line 1 is not json"),
     ("in.jsonl", '{"history": "i1"}', [], "Expected an object"),
+    ("in.jsonl", '{"history": ["\\ud800"]}', [], "line 1: an item key is '\\ud800', which holds half of a character"),
+    ("in.jsonl", '{"user": "\\ud800", "history": ["i1"]}', [], "line 1: the user is '\\ud800'"),
     ("in.txt", "i1\n", [], "ends in neither .csv nor .jsonl"),
     ("in.csv", "history\ni1\n", ["--k", "99"], "k is 99"),
     ("in.csv", "history\ni1\n", ["--output", "no/where.csv"], "cannot be written"),

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from recbole_prorec.compare.ranks import metric_per_user
+
 TOPK = (5, 10, 20)
 LATEST = 5  # items of a history whose mean text embedding the nearest-neighbour baseline asks for
 BATCH_SIZE = 256
@@ -40,15 +42,15 @@ def candidates(histories, targets, among):
 
 
 def ranks_of(scores, targets, allowed):
-    """How many candidates stand before each target [B]; equal scores count half."""
+    """How many candidates stand before each target, and how many beside it at the same score: [B, 2]."""
     own = scores.gather(1, targets.unsqueeze(1))
-    before, equal = ((scores > own) & allowed).sum(1), ((scores == own) & allowed).sum(1) - 1
-    return before + equal / 2
+    return torch.stack([((scores > own) & allowed).sum(1), ((scores == own) & allowed).sum(1) - 1], dim=1)
 
 
 def metrics_of(ranks):
-    gains = 1 / torch.log2(ranks + 2.0)
-    return _named(lambda k: ((ranks < k).double().mean(), (gains * (ranks < k)).double().mean()))
+    """Of `ranks_of`, expected over all orders of those beside."""
+    above, tied = ranks.numpy().T
+    return _named(lambda k: [metric_per_user(name, k, above, tied).mean() for name in ("recall", "ndcg")])
 
 
 def metrics_of_chance(n_candidates):

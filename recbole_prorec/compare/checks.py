@@ -38,8 +38,8 @@ def _check_distinct(kind, names):
 
 
 def _check_seeds(seeds):
-    if not isinstance(seeds, list) or not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds):
-        raise InputError(f"seeds are {seeds!r}; expected a list of integers from 0 on.")
+    if not isinstance(seeds, list) or not seeds or not all(type(seed) is int and 0 <= seed < 2**32 for seed in seeds):
+        raise InputError(f"seeds are {seeds!r}; expected a list of integers from 0 to {2**32 - 1}.")
     _check_distinct("seeds", seeds)
 
 
@@ -48,6 +48,8 @@ def _check_settings(comparison):
     for settings in [*everywhere, *(entry.settings for entry in comparison.entries)]:
         if not isinstance(settings, dict):
             raise InputError(f"settings are {settings!r}; expected key: value.")
+        if not isinstance(settings.get("data_path", ""), str):
+            raise InputError(f"data_path is {settings['data_path']!r}; expected the folder of the data sets.")
         for key in EQUAL_FOR_ALL:
             if key in settings:
                 raise InputError(f"{key} stands among the settings, but is the same for all entries; set it at the top of the comparison"
@@ -61,6 +63,7 @@ def _check_settings(comparison):
 def _check_search(comparison):
     if comparison.trials < 1:
         raise InputError(f"trials is {comparison.trials}; a search needs 1 or more, the same for all entries.")
+    _check_seeds([comparison.search_seed])
     if len(comparison.datasets) > 1:
         raise InputError(f"a search is on one data set, this one on {len(comparison.datasets)}; settings that"
                          " win on one may not on another.")

@@ -124,6 +124,8 @@ def _entry(given):
     given = {"name": given} if isinstance(given, str) else given
     if not isinstance(given, dict) or not isinstance(given.get("name"), str) or given.keys() - ENTRY_KEYS:
         raise InputError(f"an entry is {given!r}; expected name, model, settings, seeds and search, or the name of a model alone.")
+    if not isinstance(given.get("model", ""), str):
+        raise InputError(f"the model of the entry {given['name']} is {given['model']!r}; expected the name of one.")
     return Entry(given["name"], given.get("model", given["name"]), given.get("settings") or {}, given.get("seeds"),
                  given.get("search") or {})
 

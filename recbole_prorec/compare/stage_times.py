@@ -65,6 +65,6 @@ def full_seconds(record, computed):
     """The training's (seconds, cpu_seconds) with those of the stages that it found done, and whether some stage's are known to no run."""
     first = {stage["key"]: stage["how"] for stage in reversed(record["stages"])}
     found = {key for key, how in first.items() if how != COMPUTED}
-    extra = [computed.get(key, (0.0, 0.0)) for key in found]
+    extra = [computed.get(key, (0.0, 0.0)) for key in sorted(found)]  # in one order, for one sum
     own = record["training_seconds"], record["training_cpu_seconds"]
     return tuple(mine + sum(part) for mine, part in zip(own, zip((0.0, 0.0), *extra))), bool(found - computed.keys())

@@ -116,8 +116,8 @@ def build(run, checkpoints):
     if set(config["eval_args"]["mode"].values()) != {"full"}:
         raise InputError(f"eval_args ask for the mode {config['eval_args']['mode']}; a comparison ranks all items. Set mode: full.")
     if config["repeatable"] and config["MODEL_TYPE"] != ModelType.SEQUENTIAL:
-        raise InputError(f"repeatable is True, so that RecBole would rank what a user has for {run.model}, and draw it as a negative. Leave "
-                         "the setting out.")
+        raise InputError(f"repeatable is True, so that RecBole would rank what a user has for {run.model}, and draw it as a negative. "
+                         "Leave the setting out.")
     keep_pages(config["device"])
     init_seed(config["seed"], config["reproducibility"])
     init_logger(config)

@@ -25,7 +25,7 @@ def add_recommend(commands):
     parser.add_argument("--checkpoint", required=True, help=CHECKPOINT)
     parser.add_argument("--histories", required=True, help="a .csv or .jsonl file; - reads jsonl from the standard input")
     parser.add_argument("--output", default="-", help="a .csv or .jsonl file; - (the default) writes jsonl to the standard output")
-    parser.add_argument("--format", choices=FORMATS, help="of --histories, and of the standard output, where the name does not say it")
+    parser.add_argument("--format", choices=FORMATS, help="of --histories and --output, where the name does not say it")
     parser.add_argument("--k", type=int, default=10, help="items for each history (default: 10)")
     parser.add_argument("--beam-size", type=int, help="items that the beam looks at (default: the trained model's)")
     parser.add_argument("--exclude-seen", action=argparse.BooleanOptionalAction,
@@ -45,7 +45,7 @@ def add_show_text(parser):
 
 def recommend(args):
     form = format_of(args.histories, args.format)
-    output_form = format_of(args.output, args.format if args.output == "-" else None)
+    output_form = format_of(args.output, args.format)
     recommender = load(args.checkpoint, args.beam_size, args.device)
     recommender.check_k(args.k)
     text_of = read_texts(recommender, args)

@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from recbole_prorec.errors import InputError
+from recbole_prorec.errors import InputError, check_text
 
 FORMATS = ("csv", "jsonl")
 EXAMPLE = 'Expected an object such as {"user": "u1", "history": ["i1", "i2"]}.'
@@ -27,8 +27,9 @@ class Line:
 
 
 def format_of(path, asked=None):
-    """"csv" or "jsonl": as asked, or by the end of the name; "-" is jsonl."""
-    found = asked or ("jsonl" if path == "-" else Path(path).suffix.lstrip(".").lower())
+    """"csv" or "jsonl": by the end of the name, or as asked where that does not say it; "-" is jsonl unless asked otherwise."""
+    suffix = Path(path).suffix.lstrip(".").lower()
+    found = suffix if suffix in FORMATS else asked or ("jsonl" if path == "-" else None)
     if found not in FORMATS:
         raise InputError(f"{path} ends in neither .csv nor .jsonl. Rename it, or say which it is by --format.")
     return found
@@ -76,4 +77,5 @@ def _jsonl(file, name):
             raise InputError(f"{name}, line {number} is not json ({error}). {EXAMPLE}") from error
         if not isinstance(found, dict) or not isinstance(found.get("history"), list) or isinstance(found.get("user"), (dict, list)):
             raise InputError(f"{name}, line {number} is {line.strip()[:80]!r}. {EXAMPLE}")
+        check_text(found.get("user"), f"{name}, line {number}: the user")
         yield number, found.get("user"), found["history"]

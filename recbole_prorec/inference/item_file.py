@@ -5,7 +5,7 @@ import io
 import json
 from pathlib import Path
 
-from recbole_prorec.errors import InputError
+from recbole_prorec.errors import InputError, check_text
 from recbole_prorec.inference.recommender import item_key
 from recbole_prorec.text.item_text import item_texts, read_item_fields
 
@@ -63,6 +63,7 @@ def _json_row(place, line):
     if not isinstance(text, str):
         raise InputError(f"{place}: expected the text of {key!r} in quotes, found {text!r:.80}.")
     try:
+        check_text(text, "a text")
         return item_key(key), text
     except InputError as error:
         raise InputError(f"{place}: {error}") from error

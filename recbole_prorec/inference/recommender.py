@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from recbole_prorec.errors import InputError
+from recbole_prorec.errors import InputError, check_text
 from recbole_prorec.inference.checkpoint import read_checkpoint
 from recbole_prorec.inference.export import read_export
 from recbole_prorec.inference.network import build
@@ -194,4 +194,5 @@ def item_key(key):
     """Item keys are text; a whole number stands for its digits."""
     if isinstance(key, bool) or not isinstance(key, (str, Integral)):
         raise InputError(f"expected item keys as text, got {key!r:.100}.")
+    check_text(key, "an item key")
     return str(key)

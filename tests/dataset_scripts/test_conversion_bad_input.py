@@ -242,7 +242,7 @@ def test_a_failure_while_writing_leaves_nothing_and_keeps_the_former_data_set(co
     assert (tmp_path / "out" / "former" / "former.inter").read_bytes() == former
 
 
-@pytest.mark.parametrize("name", ["../elsewhere", "a/b", "", ".", ".hidden"])
+@pytest.mark.parametrize("name", ["../elsewhere", "a/b", "", ".", ".hidden", "my data"])
 def test_a_name_is_a_plain_name(converted, table, name):
     with pytest.raises(ConversionError, match="must be a plain name"):
         converted("general", "--interactions", table(GOOD), name=name)

@@ -121,12 +121,12 @@ def check_what_recbole_trips_over(configurator):
 
     @functools.wraps(original)
     def _set_default_parameters(self):
-        original(self)
         settings = self.final_config_dict
+        _check_names_of_metrics(settings["metrics"])
+        original(self)
         for name, (least, most) in WHOLE_NUMBERS.items():
             if type(settings[name]) is not int or settings[name] < least or most is not None and settings[name] > most:
                 raise InputError(f"{name} is {settings[name]!r}; expected a whole number from {least} {f'to {most}' if most else 'on'}.")
-        _check_names_of_metrics(settings["metrics"])
         there = [name for metric in settings["metrics"]
                  for name in ([metric] if metric.lower() in PLAIN_METRICS else [f"{metric}@{k}" for k in settings["topk"]])]
         if settings["eval_step"] > 0 and settings["valid_metric"].lower() not in map(str.lower, there):
@@ -139,8 +139,8 @@ def check_what_recbole_trips_over(configurator):
 def _check_names_of_metrics(metrics):
     from recbole.evaluator.register import metrics_dict
 
-    for metric in metrics:
-        if metric.lower() not in metrics_dict:
+    for metric in metrics if isinstance(metrics, list) else [metrics]:
+        if str(metric).lower() not in metrics_dict:
             raise InputError(f"RecBole has no metric called {metric!r}; expected some of "
                              f"{', '.join(sorted(cls.__name__ for cls in metrics_dict.values()))}.")
 

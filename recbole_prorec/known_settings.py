@@ -106,14 +106,21 @@ def _keys(file):
 
 def check_metrics(metrics, topk):
     """Raise InputError unless RecBole can compute them from ranked lists."""
+    check_names_of_metrics(metrics, of_ranked_lists=True)
+    if not topk or not all(type(k) is int and k > 0 for k in topk):
+        raise InputError(f"topk is {topk!r}; expected a list of integers above 0.")
+
+
+def check_names_of_metrics(metrics, of_ranked_lists=False):
+    """Raise InputError unless there are some, and RecBole has all of them. of_ranked_lists: whether those of scores are none."""
     from recbole.evaluator.register import metric_types, metrics_dict
     from recbole.utils import EvaluatorType
 
-    ranking = sorted(cls.__name__ for name, cls in metrics_dict.items() if metric_types[name] == EvaluatorType.RANKING)
+    known = sorted(cls.__name__ for name, cls in metrics_dict.items()
+                   if not of_ranked_lists or metric_types[name] == EvaluatorType.RANKING)
     if not metrics:
-        raise InputError(f"metrics is {metrics!r}; expected some of {', '.join(ranking)}.")
+        raise InputError(f"metrics is {metrics!r}; expected some of {', '.join(known)}.")
     for metric in metrics:
-        if str(metric).lower() not in {name.lower() for name in ranking}:
-            raise InputError(f"RecBole has no metric of ranked lists called {metric!r}; expected some of {', '.join(ranking)}.")
-    if not topk or not all(type(k) is int and k > 0 for k in topk):
-        raise InputError(f"topk is {topk!r}; expected a list of integers above 0.")
+        if str(metric).lower() not in {name.lower() for name in known}:
+            kind = "metric of ranked lists" if of_ranked_lists else "metric"
+            raise InputError(f"RecBole has no {kind} called {metric!r}; expected some of {', '.join(known)}.")

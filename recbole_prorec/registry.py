@@ -111,7 +111,8 @@ def _drop_negatives_of_cross_entropy(config):
 PLAIN_METRICS = {"auc", "gauc", "logloss", "mae", "rmse"}  # of no depth
 
 
-WHOLE_NUMBERS = {"seed": (0, 2**32 - 1), "train_batch_size": (1, None), "eval_batch_size": (1, None)}  # least, most
+LARGEST_SEED = 2**32 - 1  # NumPy's
+WHOLE_NUMBERS = {"seed": (0, LARGEST_SEED), "train_batch_size": (1, None), "eval_batch_size": (1, None)}  # least, most
 
 
 @after_import("recbole.config.configurator")
@@ -121,8 +122,10 @@ def check_what_recbole_trips_over(configurator):
 
     @functools.wraps(original)
     def _set_default_parameters(self):
+        from recbole_prorec.known_settings import check_names_of_metrics  # which needs this module whole
+
         settings = self.final_config_dict
-        _check_names_of_metrics(settings["metrics"])
+        check_names_of_metrics(settings["metrics"] if isinstance(settings["metrics"], list) else [settings["metrics"]])
         original(self)
         for name, (least, most) in WHOLE_NUMBERS.items():
             if type(settings[name]) is not int or settings[name] < least or most is not None and settings[name] > most:
@@ -134,15 +137,6 @@ def check_what_recbole_trips_over(configurator):
                              "Set it to one of these, or change metrics or topk.")
 
     configurator.Config._set_default_parameters = _set_default_parameters
-
-
-def _check_names_of_metrics(metrics):
-    from recbole.evaluator.register import metrics_dict
-
-    for metric in metrics if isinstance(metrics, list) else [metrics]:
-        if str(metric).lower() not in metrics_dict:
-            raise InputError(f"RecBole has no metric called {metric!r}; expected some of "
-                             f"{', '.join(sorted(cls.__name__ for cls in metrics_dict.values()))}.")
 
 
 # What cannot be found

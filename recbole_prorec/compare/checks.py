@@ -5,7 +5,7 @@ import re
 
 from recbole_prorec.errors import InputError
 from recbole_prorec.known_settings import check_metrics, check_names_of_settings
-from recbole_prorec.registry import check_model
+from recbole_prorec.registry import LARGEST_SEED, check_model
 
 EQUAL_FOR_ALL = ("seed", "metrics", "topk")  # no entry has these to itself
 FILE_NAME = re.compile(r"\w[\w .,+-]*")
@@ -38,8 +38,8 @@ def _check_distinct(kind, names):
 
 
 def _check_seeds(seeds):
-    if not isinstance(seeds, list) or not seeds or not all(type(seed) is int and 0 <= seed < 2**32 for seed in seeds):
-        raise InputError(f"seeds are {seeds!r}; expected a list of integers from 0 to {2**32 - 1}.")
+    if not isinstance(seeds, list) or not seeds or not all(type(seed) is int and 0 <= seed <= LARGEST_SEED for seed in seeds):
+        raise InputError(f"seeds are {seeds!r}; expected a list of integers from 0 to {LARGEST_SEED}.")
     _check_distinct("seeds", seeds)
 
 

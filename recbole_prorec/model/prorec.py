@@ -1,13 +1,12 @@
 """PRORec as RecBole sees it: calculate_loss, predict, full_sort_predict."""
 
-import torch
-
 from recbole_prorec.errors import InputError
 from recbole_prorec.generation.decoder import code_log_probs, code_losses
 from recbole_prorec.generation.distillation import Teacher
 from recbole_prorec.model.generative import ALIGNMENT, GENERATION, GenerativeRecommender
 from recbole_prorec.model.ranking import PRORecRanking, encoder_arguments, last
 from recbole_prorec.model.settings import as_list, check_settings
+from recbole_prorec.nn.seen import each_once
 from recbole_prorec.tokenizer.alignment import AlignmentModel
 from recbole_prorec.tokenizer.whitening import Whitening
 
@@ -124,8 +123,7 @@ class PRORec(PRORecRanking, GenerativeRecommender):
         """Refuse a list that would have to be filled with items of the history: RecBole takes them, at -inf, and counts them as found."""
         if self.n_items - 1 - inputs.shape[1] >= self.longest_list or not self.exclude_seen:
             return
-        is_seen = torch.zeros(len(inputs), self.n_items, dtype=torch.bool, device=inputs.device).scatter_(1, inputs, True)
-        n_open = self.n_items - 1 - int(is_seen[:, 1:].sum(1).max())
+        n_open = self.n_items - 1 - int((each_once(inputs) > 0).sum(1).max())
         if n_open < self.longest_list:
             raise InputError(f"topk asks for {self.longest_list} items, but exclude_seen leaves out those of the history, and one history "
                              f"leaves {n_open} of {self.n_items - 1}. Lower topk, or set exclude_seen to False.")

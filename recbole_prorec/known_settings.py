@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from recbole_prorec.errors import InputError
-from recbole_prorec.registry import properties_folder
+from recbole_prorec.registry import check_names_of_metrics, properties_folder
 
 READ = re.compile(r"""config\[\s*["'](\w+)["']\s*\]|config\.(\w+)|["'](\w+)["'] (?:not )?in (?:self\.)?config\b""")
 PREFIX = re.compile(r"""key\.startswith\(["'](\w+)["']\)""")  # of settings that a model hands on to another one that it is made of
@@ -109,18 +109,3 @@ def check_metrics(metrics, topk):
     check_names_of_metrics(metrics, of_ranked_lists=True)
     if not topk or not all(type(k) is int and k > 0 for k in topk):
         raise InputError(f"topk is {topk!r}; expected a list of integers above 0.")
-
-
-def check_names_of_metrics(metrics, of_ranked_lists=False):
-    """Raise InputError unless there are some, and RecBole has all of them. of_ranked_lists: whether those of scores are none."""
-    from recbole.evaluator.register import metric_types, metrics_dict
-    from recbole.utils import EvaluatorType
-
-    known = sorted(cls.__name__ for name, cls in metrics_dict.items()
-                   if not of_ranked_lists or metric_types[name] == EvaluatorType.RANKING)
-    if not metrics:
-        raise InputError(f"metrics is {metrics!r}; expected some of {', '.join(known)}.")
-    for metric in metrics:
-        if str(metric).lower() not in {name.lower() for name in known}:
-            kind = "metric of ranked lists" if of_ranked_lists else "metric"
-            raise InputError(f"RecBole has no {kind} called {metric!r}; expected some of {', '.join(known)}.")

@@ -122,8 +122,6 @@ def check_what_recbole_trips_over(configurator):
 
     @functools.wraps(original)
     def _set_default_parameters(self):
-        from recbole_prorec.known_settings import check_names_of_metrics  # which needs this module whole
-
         settings = self.final_config_dict
         check_names_of_metrics(settings["metrics"] if isinstance(settings["metrics"], list) else [settings["metrics"]])
         original(self)
@@ -137,6 +135,21 @@ def check_what_recbole_trips_over(configurator):
                              "Set it to one of these, or change metrics or topk.")
 
     configurator.Config._set_default_parameters = _set_default_parameters
+
+
+def check_names_of_metrics(metrics, of_ranked_lists=False):
+    """Raise InputError unless there are some, and RecBole has all of them. of_ranked_lists: whether those of scores are none."""
+    from recbole.evaluator.register import metric_types, metrics_dict
+    from recbole.utils import EvaluatorType
+
+    known = sorted(cls.__name__ for name, cls in metrics_dict.items()
+                   if not of_ranked_lists or metric_types[name] == EvaluatorType.RANKING)
+    if not metrics:
+        raise InputError(f"metrics is {metrics!r}; expected some of {', '.join(known)}.")
+    for metric in metrics:
+        if str(metric).lower() not in {name.lower() for name in known}:
+            kind = "metric of ranked lists" if of_ranked_lists else "metric"
+            raise InputError(f"RecBole has no {kind} called {metric!r}; expected some of {', '.join(known)}.")
 
 
 # What cannot be found

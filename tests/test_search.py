@@ -142,6 +142,19 @@ def test_a_search_ends_with_all_trials_and_a_comparison_of_the_winners(tiny, cap
     assert "no entry was tuned more" in " ".join(Path("results/tiny-tuned.yaml").read_text("utf-8").split())
 
 
+def test_the_cost_of_a_stage_that_was_done_elsewhere_is_said_to_be_unknown(tiny):
+    given, _ = tiny
+    assert run_search(given) == 0
+    assert "or more |" not in Path("results/tiny-search.md").read_text("utf-8")
+    path = Path("results/tiny-search/tiny/BPR trial 2-1.json")
+    record = json.loads(path.read_text("utf-8"))
+    record["stages"].append({"stage": "generation", "key": "of another search", "how": "reused", "seconds": 0.0, "cpu_seconds": 0.0})
+    path.write_text(json.dumps(record), encoding="utf-8")
+    assert run_search(given) == 0
+    lines = [line for line in Path("results/tiny-search.md").read_text("utf-8").splitlines() if "or more |" in line]
+    assert [line.split(" | ")[:2] for line in lines] == [["| BPR", "3 of 3"], ["| BPR", "2"]]
+
+
 def test_a_failing_trial_is_told_of_and_the_others_go_on(tiny):
     given, made = tiny
     given["entries"][1]["search"] = {"learning_rate": [-1.0, 0.1, 0.01]}

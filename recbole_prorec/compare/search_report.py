@@ -13,7 +13,7 @@ from recbole_prorec.compare import results
 from recbole_prorec.compare.report import listed, made_with, table
 from recbole_prorec.compare.stage_times import full_seconds, seconds_of_stages
 
-HEADER = ("entry", "trial", "settings", "score", "seconds", "cpu_seconds")
+HEADER = ("entry", "trial", "settings", "score", "seconds", "cpu_seconds", "cost_of_a_stage_unknown")
 
 
 def write_search_report(comparison, trials, failed, changed):
@@ -41,8 +41,12 @@ def _load(comparison, runs):
 
 def _rows(records, everyone):
     computed = seconds_of_stages(everyone)
-    return [dict(zip(HEADER, (name, turn, record["drawn"], record["best_valid_score"], *full_seconds(record, computed)[0])))
-            for name, found in records.items() for turn, record in found.items()]
+    rows = []
+    for name, found in records.items():
+        for turn, record in found.items():
+            seconds, unknown = full_seconds(record, computed)
+            rows.append(dict(zip(HEADER, (name, turn, record["drawn"], record["best_valid_score"], *seconds, unknown))))
+    return rows
 
 
 def _best(found):
@@ -77,10 +81,10 @@ def _markdown(comparison, rows, best, everyone, missing, changed, tuned):
              listed("Made under other conditions than those of now", changed),
              f"## {comparison.datasets[0].name}", _summary(comparison, rows, best, metric),
              f"Validation alone: the test set was not looked at. The best settings are a comparison in {tuned}. Seconds include stages "
-             "that a trial found done by another one.",
+             "that a trial found done by another one (`or more`: done outside of this search, at a cost not counted here).",
              "## All trials", table(["entry", "trial", "settings", f"valid {metric}", "s", "CPU s"],
-                                    [[row["entry"], row["trial"], _said(row["settings"]), f"{row['score']:.4f}", f"{row['seconds']:.0f}",
-                                      f"{row['cpu_seconds']:.0f}"] for row in rows]),
+                                    [[row["entry"], row["trial"], _said(row["settings"]), f"{row['score']:.4f}",
+                                      _cost([row], "seconds"), _cost([row], "cpu_seconds")] for row in rows]),
              "## Searched", "\n".join(f"- {entry.name}: {entry.model}, `{entry.settings or 'defaults'}`, choices `{entry.search}`"
                                       for entry in comparison.entries), *made_with(everyone)]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -102,8 +106,12 @@ def _summary(comparison, rows, best, metric):
         own = [row for row in rows if row["entry"] == name]
         median = np.median([row["score"] for row in own])
         body.append([name, f"{len(own)} of {comparison.trials}", f"{winner['score']:.4f}", f"{median:.4f}",
-                     f"{sum(row['cpu_seconds'] for row in own):.0f}", _said(winner["settings"])])
+                     _cost(own, "cpu_seconds"), _said(winner["settings"])])
     return table(["entry", "trials", f"best valid {metric}", "median", "CPU s of all", "best settings"], body)
+
+
+def _cost(rows, name):
+    return f"{sum(row[name] for row in rows):.0f}{' or more' * any(row['cost_of_a_stage_unknown'] for row in rows)}"
 
 
 def _said(settings):

@@ -146,13 +146,16 @@ def test_the_cost_of_a_stage_that_was_done_elsewhere_is_said_to_be_unknown(tiny)
     given, _ = tiny
     assert run_search(given) == 0
     assert "or more |" not in Path("results/tiny-search.md").read_text("utf-8")
-    path = Path("results/tiny-search/tiny/BPR trial 2-1.json")
-    record = json.loads(path.read_text("utf-8"))
-    record["stages"].append({"stage": "generation", "key": "of another search", "how": "reused", "seconds": 0.0, "cpu_seconds": 0.0})
-    path.write_text(json.dumps(record), encoding="utf-8")
+    for turn, how in ((2, "reused"), (3, "resumed")):
+        path = Path(f"results/tiny-search/tiny/BPR trial {turn}-1.json")
+        record = json.loads(path.read_text("utf-8"))
+        record["stages"].append({"stage": "generation", "key": how, "how": how, "seconds": 0.0, "cpu_seconds": 0.0})
+        path.write_text(json.dumps(record), encoding="utf-8")
     assert run_search(given) == 0
     lines = [line for line in Path("results/tiny-search.md").read_text("utf-8").splitlines() if "or more |" in line]
-    assert [line.split(" | ")[:2] for line in lines] == [["| BPR", "3 of 3"], ["| BPR", "2"]]
+    assert [line.split(" | ")[:2] for line in lines] == [["| BPR", "3 of 3"], ["| BPR", "2"], ["| BPR", "3"]]
+    rows = csv.DictReader(Path("results/tiny-search.csv").read_text("utf-8").splitlines())
+    assert [row["trial"] for row in rows if row["cost_of_a_stage_unknown"] == "True"] == ["2", "3"]
 
 
 def test_a_failing_trial_is_told_of_and_the_others_go_on(tiny):

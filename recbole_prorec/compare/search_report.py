@@ -81,7 +81,8 @@ def _markdown(comparison, rows, best, everyone, missing, changed, tuned):
              listed("Made under other conditions than those of now", changed),
              f"## {comparison.datasets[0].name}", _summary(comparison, rows, best, metric),
              f"Validation alone: the test set was not looked at. The best settings are a comparison in {tuned}. Seconds include stages "
-             "that a trial found done by another one (`or more`: a stage, or the beginning of one, was done elsewhere, at a cost not counted here).",
+             "that a trial found done by another one (`or more`: a stage, or the beginning of one, was done elsewhere, at a cost not "
+             "counted here).",
              "## All trials", table(["entry", "trial", "settings", f"valid {metric}", "s", "CPU s"],
                                     [[row["entry"], row["trial"], _said(row["settings"]), f"{row['score']:.4f}",
                                       _cost([row], "seconds"), _cost([row], "cpu_seconds")] for row in rows]),

@@ -370,9 +370,13 @@ def test_whatever_the_embeddings_depend_on_changes_their_fingerprint(tmp_path, s
     def key(item_keys=KEYS, template="{title}", source=tiny_encoder):
         return text_embeddings(store, item_keys, item_file, template, source)[1]
     keys = [key(), key(["[PAD]", "a", "b", "c"]), key(template="{title}. {year}"), key(source=make_encoder(tmp_path / "other", seed=1))]
+    keys.append(text_embeddings(store, KEYS, item_file, "{title}", tiny_encoder, device="meta")[1])
     item_file.write_text(item_file.read_text().replace("Heat", "Cold"))
     keys.append(key())
-    assert len(set(keys)) == 5
+    for package in ("sentence-transformers", "transformers", "torch"):
+        monkeypatch.setattr(encoder.importlib.metadata, "version", lambda name, changed=package: "0" if name == changed else "1")
+        keys.append(key())
+    assert len(set(keys)) == 9
 
 
 def test_an_interrupted_encoding_resumes_where_it_was_and_ends_in_the_same_numbers(store, item_file, tiny_encoder, monkeypatch):

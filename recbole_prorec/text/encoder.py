@@ -1,6 +1,7 @@
 """Texts -> embeddings by sentence-transformers, once: the result is kept, and so is half of it when the run is killed."""
 
 import contextlib
+import importlib.metadata
 import logging
 import random
 import time
@@ -18,6 +19,7 @@ from recbole_prorec.text.item_text import item_texts
 
 STAGE = "text"
 SECONDS_BETWEEN_SAVES = 30
+ENCODED_BY = ("sentence-transformers", "transformers", "torch")  # packages
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +46,8 @@ def text_embeddings(store, item_keys, item_file, template=None, encoder="all-Min
         return _with_padding(rows), fingerprint({"item_keys": keys, "embeddings": rows})
     texts = item_texts(item_file, keys, template, item_id_field, separator, encoding)
     revision = resolve_encoder(encoder)[1]
-    key = fingerprint({"item_keys": keys, "texts": texts, "template": template, "encoder": revision})
+    versions = {**{name: importlib.metadata.version(name) for name in ENCODED_BY}, "device": torch.device(device).type}
+    key = fingerprint({"item_keys": keys, "texts": texts, "template": template, "encoder": revision, "versions": versions})
     kept = store.load(STAGE, key)
     if kept is not None:
         logger.info("Text embeddings: %d items, %d numbers each, kept from an earlier run.", *kept[0]["embeddings"].shape)

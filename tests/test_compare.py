@@ -295,6 +295,7 @@ def test_finished_runs_become_tables_are_not_run_again_and_survive_other_setting
     assert compare(tiny, "--tables") == 0
     text = Path("results/tiny.md").read_text("utf-8")
     assert re.search(r"of different machines \(.*another and fast one.*\): their seconds do not compare", text)
+    assert re.search(r"\n\| Pop \((partly )?on a GPU\) \| \d", text)
     assert re.search(r"Killed and resumed, without the seconds .*: Pop \(1\)\.", text)
 
     (comparison.folder / "tiny/Pop-1.npz").write_bytes(b"half")

@@ -14,10 +14,17 @@ ENTRIES = ["SASRec", "PRORec generative", "PRORec fused", "TIGER causal", "PRORe
 def rows(datasets=("one",), n_entries=15):
     """Half of the entries at nearly the same place, as good models are."""
     rng = np.random.default_rng(0)
-    return [{"dataset": dataset, "entry": name, "values": {
+    return [{"dataset": dataset, "entry": name, "seeds": [1, 2], "on_gpu": [], "values": {
         "ndcg@10": {"mean": 0.06 + 0.001 * rng.random() if number % 2 else 0.06 * rng.random(), "std": 0.002 if number % 3 else None},
         "training_cpu_seconds": {"mean": 10 ** rng.uniform(-1, 3), "std": None}}} for dataset in datasets
         for number, name in enumerate(ENTRIES[:n_entries])]
+
+
+@pytest.mark.parametrize("on_gpu, name", [([], "Pop"), ([2], "Pop (partly on a GPU)"), ([1, 2], "Pop (on a GPU)")])
+def test_cpu_seconds_of_a_gpu_are_told_from_a_cpus(on_gpu, name):
+    pytest.importorskip("matplotlib")
+    row = {**rows()[5], "on_gpu": on_gpu}
+    assert [text.get_text() for text in make_figure([row], "ndcg@10").axes[0].texts] == [name]
 
 
 @pytest.mark.parametrize("heights, gap, expected", [

@@ -2,6 +2,8 @@
 
 import importlib.util
 
+from recbole_prorec.compare.summary import name_beside_costs
+
 LABEL_HEIGHT = 0.18  # inches
 
 
@@ -43,7 +45,7 @@ def _label(axes, rows, costs, qualities, gap):
     low, high = axes.get_ylim()
     heights = spread([(quality - low) / (high - low) for quality in qualities], gap)
     for number, (row, cost, quality, height) in enumerate(zip(rows, costs, qualities, heights)):
-        axes.annotate(row["entry"], (cost, quality), xytext=(1.03, height), textcoords="axes fraction", fontsize=8, va="center",
+        axes.annotate(name_beside_costs(row), (cost, quality), xytext=(1.03, height), textcoords="axes fraction", fontsize=8, va="center",
                       annotation_clip=False, arrowprops={"arrowstyle": "-", "relpos": (0, 0.5), "linewidth": 0.5, "color": f"C{number}"})
 
 

@@ -9,7 +9,7 @@ from recbole_prorec.compare.machine import processors
 from recbole_prorec.compare.plot import draw
 from recbole_prorec.compare.results import write_text
 from recbole_prorec.compare.significance import DRAWS
-from recbole_prorec.compare.summary import COSTS, SURVIVALS, VIEWS, by_kind, load_runs, summarize, survivals
+from recbole_prorec.compare.summary import COSTS, SURVIVALS, VIEWS, by_kind, load_runs, name_beside_costs, summarize, survivals
 from recbole_prorec.report.domination import MOST_ITEMS
 
 SIGNIFICANT = 0.05
@@ -94,8 +94,8 @@ def _costs(rows):
     for row in rows:
         values = {name: row["values"][name] for name in COSTS}
         more = " or more" if row["cost_of_a_stage_unknown"] else ""
-        body.append([row["entry"], f"{values['training_seconds']['mean']:.0f}{more}", f"{values['training_cpu_seconds']['mean']:.0f}{more}",
-                     f"{values['milliseconds_per_user']['mean']:.2f}",
+        body.append([name_beside_costs(row), f"{values['training_seconds']['mean']:.0f}{more}",
+                     f"{values['training_cpu_seconds']['mean']:.0f}{more}", f"{values['milliseconds_per_user']['mean']:.2f}",
                      f"{values['n_parameters']['mean']:,.0f}", f"{values['peak_memory_mib']['mean']:,.0f}"])
     costs = table(["entry", "training, s", "training, CPU s", "test, ms per user", "parameters", "peak memory, MiB"], body)
     note = ("Training includes validation, and stages that the run found done by another one (`or more`: done outside of this comparison, "

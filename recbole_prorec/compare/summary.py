@@ -28,7 +28,7 @@ def load_runs(comparison):
 
 def summarize(comparison, runs):
     """A row per data set and entry: {"dataset", "entry", "model", "seeds", "processors", "values": {name: {"mean", "std", "n"}}} and what
-    the costs leave out: "cost_of_a_stage_unknown", "resumed" seeds. And the tests."""
+    the costs leave out: "cost_of_a_stage_unknown", "resumed" seeds; seeds "on_gpu". And the tests."""
     computed = seconds_of_stages(record for seeds in runs.values() for record, _ in seeds.values())
     rows = [_row(dataset, entry, [record for record, _ in seeds.values()], computed) for (dataset, entry), seeds in runs.items()]
     return rows, _tests(comparison, runs)
@@ -40,8 +40,16 @@ def _row(dataset, entry, records, computed):
     return {"dataset": dataset, "entry": entry, "model": records[0]["model"], "seeds": [record["seed"] for record in records],
             "processors": sorted({processors(record["machine"]) for record in records}), "cost_of_a_stage_unknown": unknown,
             "resumed": [record["seed"] for record in records if record.get("resumed")],
+            "on_gpu": [record["seed"] for record in records if "gpu" in record["machine"]],
             "values": {name: _spread([value[name] for value in values if name in value])
                        for name in dict.fromkeys(name for value in values for name in value)}}
+
+
+def name_beside_costs(row):
+    """The entry's name, with a word on CPU seconds that do not tell what a training took."""
+    if not row["on_gpu"]:
+        return row["entry"]
+    return f"{row['entry']} ({'' if row['on_gpu'] == row['seeds'] else 'partly '}on a GPU)"
 
 
 def _values(record, computed):

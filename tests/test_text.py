@@ -373,10 +373,10 @@ def test_whatever_the_embeddings_depend_on_changes_their_fingerprint(tmp_path, s
     keys.append(text_embeddings(store, KEYS, item_file, "{title}", tiny_encoder, device="meta")[1])
     item_file.write_text(item_file.read_text().replace("Heat", "Cold"))
     keys.append(key())
-    for package in ("sentence-transformers", "transformers", "torch"):
+    for package in ("sentence-transformers", "transformers", "torch", "none of them"):
         monkeypatch.setattr(encoder.importlib.metadata, "version", lambda name, changed=package: "0" if name == changed else "1")
         keys.append(key())
-    assert len(set(keys)) == 9
+    assert len(set(keys)) == 10
 
 
 def test_an_interrupted_encoding_resumes_where_it_was_and_ends_in_the_same_numbers(store, item_file, tiny_encoder, monkeypatch):
